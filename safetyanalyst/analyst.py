@@ -1,0 +1,328 @@
+"""Where the wings meet: `analyze` = generate trees + assess them under a policy.
+
+`Analysis.to_json` is a contract (docs/output.md, and the JSON Schema beside it): names and shape do not change within a major
+version.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue
+
+from safetyanalyst import generation, resources
+from safetyanalyst.errors import ConfigError
+from safetyanalyst.explanation import Contribution, Explanation, Interval, explain
+from safetyanalyst.generation import Generation, TreeGenerator
+from safetyanalyst.generation.notation import to_json
+from safetyanalyst.policy import Decision, Ground, Policy, load_policy
+from safetyanalyst.records import Record
+from safetyanalyst.scenarios import Example, Prompt, ReadFailure, Scenario
+from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
+from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Tree, TreeKind
+
+FORMAT = "safetyanalyst-config/1"
+AnalysisType = Literal["prompt", "exchange", "trajectory", "tree"]
+
+
+class GeneratorConfig(Record):
+    """One specialist of a run.
+
+    Attributes:
+        backend: Name in the backend table (`generation.BACKENDS` or an installed entry point).
+        options: Passed to the backend as they are.
+    """
+
+    backend: str
+    options: dict[str, JsonValue] = {}
+
+
+class AnalystConfig(Record):
+    """A run configuration, `configs/*.yaml`.
+
+    Attributes:
+        name: Short name.
+        description: In words.
+        taxonomy: Name or path.
+        policy: Name or path.
+        generators: The harm and the benefit specialist.
+        batch_size: Scenarios handed to a generator at once.
+    """
+
+    name: str
+    description: str = ""
+    taxonomy: str = "safetyanalyst-v1"
+    policy: str = "balanced"
+    generators: dict[TreeKind, GeneratorConfig]
+    batch_size: Annotated[int, Field(ge=1)] = 32
+
+
+class PolicyReference(Record):
+    """Which policy decided."""
+
+    name: str
+    hash: str
+
+
+class Analysis(Record):
+    """Everything about one scenario: trees, score, decision and the reasons.
+
+    Attributes:
+        id: Of the scenario.
+        type: Of the scenario; "tree" when only its trees are known.
+        trees: Harm and benefit tree, `None` for one that is missing.
+        defects: Everything on the way that was not clean.
+        explanation: Contributions and the score interval they add up to.
+        decision: "allow", "review" or "block".
+        ground: Why that decision.
+        policy: Which policy decided.
+        provenance: Where each tree comes from; empty for trees that came without.
+    """
+
+    id: str
+    type: AnalysisType
+    trees: HarmBenefitTree
+    defects: tuple[Defect, ...]
+    explanation: Explanation
+    decision: Decision
+    ground: Ground
+    policy: PolicyReference
+    provenance: dict[str, JsonValue]
+
+    @property
+    def score(self) -> float | None:
+        """The harmfulness score; `None` while what is missing leaves a range."""
+        return self.explanation.score
+
+    @property
+    def interval(self) -> Interval:
+        """Least and greatest possible score."""
+        return self.explanation.interval
+
+    @property
+    def contributions(self) -> tuple[Contribution, ...]:
+        """One per effect."""
+        return self.explanation.contributions
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form; a bound that does not exist (something could add any amount) is null."""
+        trees = {kind: None if tree is None else to_json(tree) for kind, tree in _sides(self.trees)}
+        return {
+            "id": self.id,
+            "type": self.type,
+            "trees": trees,
+            "defects": [defect.model_dump() for defect in self.defects],
+            "score": self.score,
+            "interval": _bounds(self.interval),
+            "decision": self.decision,
+            "policy": {"name": self.policy.name, "hash": self.policy.hash},
+            "contributions": [
+                contribution.model_dump() | {"evidence": list(contribution.evidence), "interval": _bounds(contribution.interval)}
+                for contribution in self.contributions
+            ],
+            "provenance": self.provenance,
+        }
+
+
+class FailedItem(Record):
+    """An item that could not be read: a record, so that the others go on and nobody takes silence for "harmless".
+
+    Attributes:
+        id: Its id, or its place (`line-7`).
+        line: Line number in the input, from 1; `None` where there are no lines.
+        error: What is wrong with it.
+        decision: By the policy's `on_missing`.
+    """
+
+    id: str
+    line: int | None
+    error: str
+    decision: Decision
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form."""
+        return self.model_dump()
+
+
+class Assessor:
+    """Decides about trees that exist already; no model is called.
+
+    Args:
+        policy: Weights, threshold and what to do in doubt.
+        taxonomy: What the trees speak of.
+    """
+
+    def __init__(self, policy: Policy, taxonomy: Taxonomy) -> None:
+        self.policy = policy
+        self.taxonomy = taxonomy
+        self.bound = policy.bind(taxonomy)
+        self._reference = PolicyReference(name=policy.name, hash=policy.hash)
+
+    def assess(
+        self,
+        trees: HarmBenefitTree,
+        *,
+        id: str = "tree",
+        type: AnalysisType = "tree",
+        defects: Sequence[Defect] = (),
+        provenance: dict[str, JsonValue] | None = None,
+    ) -> Analysis:
+        """Scores and decides.
+
+        Args:
+            trees: Of one scenario.
+            id: Of the scenario.
+            type: Of the scenario.
+            defects: Found while the trees were made or read; carried into the analysis.
+            provenance: Where the trees come from.
+        """
+        explanation = explain(trees, self.bound)
+        decision, ground = self.bound.decide(*explanation.interval)
+        return Analysis(
+            id=id, type=type, trees=trees, defects=tuple(defects), explanation=explanation, decision=decision, ground=ground,
+            policy=self._reference, provenance=provenance or {},
+        )  # fmt: skip
+
+    def fail(self, failure: ReadFailure) -> FailedItem:
+        """The record of an item that could not be read."""
+        return FailedItem(id=failure.id, line=failure.line, error=failure.error, decision=self.policy.on_missing)
+
+
+class SafetyAnalyst:
+    """Scenarios in, decisions with their reasons out.
+
+    Args:
+        generators: The harm and the benefit specialist.
+        policy: Weights, threshold and what to do in doubt.
+        taxonomy: What trees can say.
+        batch_size: Scenarios handed to a generator at once.
+
+    Example:
+        >>> from safetyanalyst import SafetyAnalyst
+        >>> analyst = SafetyAnalyst.from_config("embedded")
+        >>> analyst.analyze("What is the boiling point of water at sea level?").decision
+        'allow'
+    """
+
+    def __init__(
+        self, generators: dict[TreeKind, TreeGenerator], policy: Policy, taxonomy: Taxonomy, batch_size: int = 32
+    ) -> None:
+        self.generators = generators
+        self.batch_size = batch_size
+        self.assessor = Assessor(policy, taxonomy)
+
+    @classmethod
+    def from_config(cls, name_or_path: str | Path = "embedded", *, policy: str | Path | None = None) -> SafetyAnalyst:
+        """Loads everything a run configuration names.
+
+        Args:
+            name_or_path: A shipped configuration or a file.
+            policy: Instead of the configuration's own: a shipped policy or a file.
+
+        Raises:
+            ConfigError: Something named does not exist or breaks its rules; says which file and key.
+        """
+        config = load_config(name_or_path)
+        taxonomy = load_taxonomy(config.taxonomy)
+        generators = {
+            kind: generation.load_generator(it.backend, kind, taxonomy, it.options) for kind, it in config.generators.items()
+        }
+        return cls(generators, load_policy(policy or config.policy), taxonomy, config.batch_size)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that decides."""
+        return self.assessor.policy
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The taxonomy that trees are written in."""
+        return self.assessor.taxonomy
+
+    def with_policy(self, policy: Policy | str | Path) -> SafetyAnalyst:
+        """The same specialists under another policy; nothing is loaded again."""
+        chosen = policy if isinstance(policy, Policy) else load_policy(policy)
+        return SafetyAnalyst(self.generators, chosen, self.taxonomy, self.batch_size)
+
+    def analyze(self, scenario: Scenario | str) -> Analysis:
+        """Analyses one scenario; a string is taken as a prompt."""
+        return self._analyze_batch([_as_scenario(scenario, "prompt")])[0]
+
+    def analyze_many(
+        self, items: Iterable[Scenario | Example | ReadFailure | str]
+    ) -> Iterator[Analysis | FailedItem]:
+        """Analyses scenarios in batches, lazily and in order; what could not be read becomes a `FailedItem` in its place."""
+        numbered = enumerate(items)
+        while batch := list(islice(numbered, self.batch_size)):
+            scenarios = [_as_scenario(item, f"item-{i + 1}") for i, item in batch if not isinstance(item, ReadFailure)]
+            analyses = iter(self._analyze_batch(scenarios))
+            for _, item in batch:
+                yield self.assessor.fail(item) if isinstance(item, ReadFailure) else next(analyses)
+
+    def assess(self, trees: HarmBenefitTree, *, id: str = "tree") -> Analysis:
+        """Scores and decides about trees that exist already."""
+        return self.assessor.assess(trees, id=id)
+
+    def _analyze_batch(self, scenarios: Sequence[Scenario]) -> list[Analysis]:
+        if not scenarios:
+            return []
+        made = {kind: generation.generate(self.generators[kind], scenarios) for kind in self.generators}
+        return [
+            self._assess_generated(scenario, {kind: generations[i] for kind, generations in made.items()})
+            for i, scenario in enumerate(scenarios)
+        ]
+
+    def _assess_generated(self, scenario: Scenario, made: dict[TreeKind, Generation]) -> Analysis:
+        elided = any(defect.code == "elided_input" for defect in scenario.defects)
+        trees = {kind: _with_gap(it.tree) if elided else it.tree for kind, it in made.items()}
+        defects = (*scenario.defects, *(defect for it in made.values() for defect in it.defects))
+        return self.assessor.assess(
+            HarmBenefitTree(harm=trees.get("harm"), benefit=trees.get("benefit")),
+            id=scenario.id,
+            type=scenario.type,
+            defects=tuple(dict.fromkeys(defects)),
+            provenance={kind: _provenance(it.provenance) for kind, it in made.items()},
+        )
+
+
+def load_config(name_or_path: str | Path) -> AnalystConfig:
+    """Reads a run configuration by shipped name or by path.
+
+    Raises:
+        ConfigError: It breaks a rule; names file, key and what was expected.
+    """
+    path = resources.find("configs", name_or_path)
+    data = dict(resources.read_yaml(path))
+    found = data.pop("format", None)
+    if found != FORMAT:
+        raise ConfigError(f"unknown format {found!r}", file=path, key="format", expected=FORMAT)
+    config: AnalystConfig = resources.validate(AnalystConfig, data, file=path, error=ConfigError)
+    return config
+
+
+def _as_scenario(item: Scenario | Example | str, id: str) -> Scenario:
+    if isinstance(item, str):
+        return Prompt(id=id, text=item)
+    return item.scenario if isinstance(item, Example) else item
+
+
+def _with_gap(tree: Tree | None) -> Tree | None:
+    """A part of the scenario was never read, so the tree cannot be known to be whole, whatever its generator says."""
+    return tree if tree is None or tree.lost else tree.model_copy(update={"lost": 1})
+
+
+def _sides(trees: HarmBenefitTree) -> tuple[tuple[TreeKind, Tree | None], ...]:
+    return (TREE_KINDS[0], trees.harm), (TREE_KINDS[1], trees.benefit)
+
+
+def _bounds(interval: Interval) -> list[float | None]:
+    return [bound if math.isfinite(bound) else None for bound in interval]
+
+
+def _provenance(provenance: Provenance) -> dict[str, JsonValue]:
+    dumped: dict[str, JsonValue] = provenance.model_dump()
+    return dumped

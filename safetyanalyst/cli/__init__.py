@@ -1,0 +1,60 @@
+"""The command line. Exit status: 0 all decided, 3 some items failed, 2 usage or configuration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from safetyanalyst.cli import analyze, documents, learn
+from safetyanalyst.cli.common import EXIT_USAGE
+from safetyanalyst.errors import SafetyAnalystError
+from safetyanalyst.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="AI-safety decisions computed from reasons that people can read.",
+    epilog="Exit status: 0 all decided, 3 some items failed, 2 usage or configuration.",
+)
+app.command("analyze")(analyze.analyze)
+app.command("assess")(analyze.assess)
+app.command("align")(learn.align)
+app.command("evaluate")(learn.evaluate)
+app.add_typer(learn.train_app, name="train")
+app.add_typer(documents.policy_app, name="policy")
+app.add_typer(documents.taxonomy_app, name="taxonomy")
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"safetyanalyst {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """AI-safety decisions computed from reasons that people can read."""
+    del version
+
+
+def main() -> None:
+    """Entry point: mistakes of the caller become one clear line and exit status 2."""
+    try:
+        app()
+    except SafetyAnalystError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    except BrokenPipeError:  # the reader (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)

@@ -1,0 +1,226 @@
+"""`analyze` scenarios, and `assess` trees that are stored already."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from safetyanalyst.cli.common import (
+    EXIT_SOME_FAILED,
+    ConfigOption,
+    JsonOption,
+    PolicyOption,
+    QuietOption,
+    existing,
+    json_line,
+    note,
+    progress,
+)
+from safetyanalyst.version import __version__
+
+if TYPE_CHECKING:  # each command imports what it needs when it runs, so that `--help` answers at once
+    from safetyanalyst.analyst import Analysis, FailedItem, SafetyAnalyst
+    from safetyanalyst.pipelines.bulk import ResultFile
+    from safetyanalyst.policy import Policy
+    from safetyanalyst.scenarios import Example, ReadFailure
+
+FileOption = Annotated[
+    list[Path] | None, typer.Option("--file", "-f", help="File of scenarios; may be given several times.", metavar="FILE")
+]
+FormatOption = Annotated[
+    str, typer.Option("--format", help="auto, text, lines, jsonl, openai, anthropic, r-judge or soda.", metavar="NAME")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write JSON lines to this file; the same command goes on where it was interrupted.", metavar="FILE"),
+]
+
+
+def analyze(
+    text: Annotated[str | None, typer.Argument(help="A prompt; '-' reads standard input.", metavar="[TEXT]")] = None,
+    file: FileOption = None,
+    format: FormatOption = "auto",
+    config: ConfigOption = "embedded",
+    policy: PolicyOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write harm and benefit trees for scenarios, score them, and decide: allow, review or block."""
+    from safetyanalyst.analyst import SafetyAnalyst
+    from safetyanalyst.scenarios import check_format
+
+    check_format(format)
+    files = existing(file or [])
+    if (text is None) == (not files):
+        raise typer.BadParameter("give either a TEXT (or '-' for standard input) or --file")
+    if out is not None and not files:
+        raise typer.BadParameter("--out needs --file: only a file can be read again to resume")
+    analyst = SafetyAnalyst.from_config(config, policy=policy)
+    items = _from_files(files, format) if files else _from_text(text or "", format)
+    if out is not None:
+        results = _result_file(out, "analyze", files, f"{config} {_models(analyst)}", analyst.policy)
+        _to_file(results, analyst.analyze_many(results.remaining(items)), analyst.policy, is_quiet=quiet)
+        return
+    taken: deque[Example | ReadFailure] = deque()
+    many = analyst.analyze_many(_noting(items, taken))
+    shown = ((result, _text_of(taken.popleft())) for result in many)
+    _show(shown, analyst.policy, is_json=as_json, is_quiet=quiet, has_progress=bool(files))
+
+
+def assess(
+    trees: Annotated[list[Path], typer.Argument(help="JSON lines of stored analyses or published trees.", metavar="TREES...")],
+    policy: PolicyOption = "balanced",
+    taxonomy: Annotated[str, typer.Option("--taxonomy", help="Taxonomy of the trees.", metavar="NAME|FILE")] = "safetyanalyst-v1",
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score and decide again about trees that are stored already; no model is called."""
+    from safetyanalyst.analyst import Assessor
+    from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
+    from safetyanalyst.policy import load_policy
+    from safetyanalyst.taxonomy import load_taxonomy
+
+    files = existing(trees)
+    assessor = Assessor(load_policy(policy or "balanced"), load_taxonomy(taxonomy))
+
+    def one(item: StoredTrees | ReadFailure) -> Analysis | FailedItem:
+        if not isinstance(item, StoredTrees):
+            return assessor.fail(item)
+        return assessor.assess(item.trees, id=item.id, type=item.type, defects=item.defects, provenance=item.provenance)
+
+    items = chain.from_iterable(read_trees(path, assessor.taxonomy) for path in files)
+    if out is not None:
+        results = _result_file(out, "assess", files, assessor.taxonomy.label, assessor.policy)
+        _to_file(results, map(one, results.remaining(items)), assessor.policy, is_quiet=quiet)
+        return
+    _show(((one(item), "") for item in items), assessor.policy, is_json=as_json, is_quiet=quiet, has_progress=True)
+
+
+def _from_text(text: str, format: str) -> Iterator[Example | ReadFailure]:
+    from safetyanalyst.scenarios import Example, Prompt, read_examples
+
+    if text == "-":
+        yield from read_examples(sys.stdin.buffer, format, name="standard input")
+    elif format in ("auto", "text"):
+        yield Example(scenario=Prompt(id="text", text=text))
+    else:
+        yield from read_examples([text.encode("utf-8", "surrogatepass")], format, name="TEXT")
+
+
+def _from_files(files: Iterable[Path], format: str) -> Iterator[Example | ReadFailure]:
+    from safetyanalyst.scenarios import read_examples
+
+    for path in files:
+        yield from read_examples(path, format)
+
+
+def _noting(
+    items: Iterable[Example | ReadFailure], taken: deque[Example | ReadFailure]
+) -> Iterator[Example | ReadFailure]:
+    for item in items:
+        taken.append(item)
+        yield item
+
+
+def _text_of(item: Example | ReadFailure) -> str:
+    from safetyanalyst.scenarios import ReadFailure
+
+    return "" if isinstance(item, ReadFailure) else "  ".join(item.scenario.texts())
+
+
+def _show(
+    results: Iterable[tuple[Analysis | FailedItem, str]], policy: Policy, *, is_json: bool, is_quiet: bool, has_progress: bool
+) -> None:
+    from safetyanalyst.report import terminal
+
+    console = terminal.console()
+    tally = _Tally(policy)
+    with progress("analysing", total=None, is_shown=has_progress and not is_quiet and not sys.stdout.isatty()) as step:
+        for result, text in results:
+            tally.add(result)
+            if is_json:
+                sys.stdout.write(json_line(result.to_json()) + "\n")
+            else:
+                console.print(terminal.line(result) if is_quiet else terminal.draw(result, policy, text), soft_wrap=is_quiet)
+            step()
+    sys.stdout.flush()
+    if not is_quiet and not is_json and tally.total > 1:
+        console.print(tally.summary())
+    tally.leave()
+
+
+def _to_file(results: ResultFile, made: Iterable[Analysis | FailedItem], policy: Policy, *, is_quiet: bool) -> None:
+    tally = _Tally(policy)
+    if results.done:
+        tally.resume(results.earlier())
+        note(f"going on after {results.done} results that are there already")
+    with progress("analysing", total=None, is_shown=not is_quiet) as step:
+        for result in results.write(made):
+            tally.add(result)
+            step()
+    if not is_quiet:
+        note(tally.summary())
+    tally.leave()
+
+
+class _Tally:
+    """Counts decisions and failures, and knows the exit status. An item without a tree that the policy counts has failed."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._kinds = policy.space.kinds
+        self._decisions: Counter[str] = Counter()
+        self._failed = 0
+
+    @property
+    def total(self) -> int:
+        """Items so far."""
+        return self._decisions.total()
+
+    def add(self, result: Analysis | FailedItem) -> None:
+        """Counts a result."""
+        trees = getattr(result, "trees", None)
+        self._decisions[result.decision] += 1
+        self._failed += trees is None or any(getattr(trees, kind) is None for kind in self._kinds)
+
+    def resume(self, records: Iterable[dict[str, Any]]) -> None:
+        """Counts results that an earlier try has written."""
+        for record in records:
+            trees = record.get("trees") or {}
+            self._decisions[record["decision"]] += 1
+            self._failed += any(trees.get(kind) is None for kind in self._kinds)
+
+    def summary(self) -> str:
+        """In words."""
+        from safetyanalyst.report.terminal import summary
+
+        return summary(self._decisions, self._failed)
+
+    def leave(self) -> None:
+        """Ends the command with the status that tells whether everything was decided."""
+        if not self.total:
+            raise typer.BadParameter("the input holds no scenario")
+        if self._failed:
+            raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _result_file(out: Path, command: str, files: Iterable[Path], config: str, policy: Policy) -> ResultFile:
+    from safetyanalyst.pipelines.bulk import ResultFile, RunIdentity
+    from safetyanalyst.pipelines.dataset import file_hash
+
+    inputs = tuple(file_hash(path) for path in files)
+    return ResultFile(out, RunIdentity(command=command, inputs=inputs, config=config, policy=policy.hash, code=__version__))
+
+
+def _models(analyst: SafetyAnalyst) -> str:
+    """Hash over what the generators are, so that a run is not resumed with other weights."""
+    probe = analyst.analyze("")
+    return hashlib.sha256(json_line(probe.provenance).encode()).hexdigest()

@@ -1,0 +1,129 @@
+"""`align` weights to labels, `evaluate` decisions against labels, `train` the embedded specialists."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safetyanalyst.cli.analyze import FormatOption
+from safetyanalyst.cli.common import (
+    EXIT_SOME_FAILED,
+    ConfigOption,
+    JsonOption,
+    PolicyOption,
+    existing,
+    json_line,
+    note,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from safetyanalyst.analyst import SafetyAnalyst
+    from safetyanalyst.pipelines.evaluate import Outcome
+
+train_app = typer.Typer(no_args_is_help=True, help="Train specialists.")
+
+
+def align(
+    labelled: Annotated[Path, typer.Argument(help="JSON lines of trees with a label of 0 or 1.", metavar="LABELLED")],
+    out: Annotated[Path, typer.Option("--out", help="Where the policy goes.", metavar="POLICY.yaml")],
+    base: Annotated[
+        str, typer.Option("--base", help="Policy that gives everything but the weights.", metavar="NAME|FILE")
+    ] = "balanced",
+    name: Annotated[str | None, typer.Option("--name", help="Name of the policy; by default that of the file.")] = None,
+    starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of the fit.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", help="Of the starts.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Align the weights of a policy to labelled trees, and write the policy with a report of the fit."""
+    from safetyanalyst.features import FeatureSpace
+    from safetyanalyst.pipelines import align as pipeline
+    from safetyanalyst.policy import dump_policy, load_policy
+    from safetyanalyst.report import documents, terminal
+    from safetyanalyst.taxonomy import load_taxonomy
+
+    (path,) = existing([labelled])
+    start = load_policy(base)
+    taxonomy = load_taxonomy(start.taxonomy)
+    data = pipeline.read_labelled(path, FeatureSpace(taxonomy, start.space))
+    for failure in data.failures:
+        note(f"{path}:{failure.line}: {failure.error}")
+    policy = pipeline.align(data, start, taxonomy, name=name or out.stem, source=path, n_starts=starts, seed=seed)
+    out.write_text(dump_policy(policy), encoding="utf-8")
+    if as_json:
+        fit = policy.fit.model_dump(mode="json") if policy.fit else None
+        typer.echo(json_line({"policy": policy.name, "hash": policy.hash, "fit": fit}))
+    else:
+        terminal.console().print(documents.policy(policy))
+    if data.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def evaluate(
+    files: Annotated[list[Path], typer.Argument(help="Labelled scenarios.", metavar="FILE...")],
+    format: FormatOption = "auto",
+    config: ConfigOption = "embedded",
+    policy: PolicyOption = None,
+    by: Annotated[str | None, typer.Option("--by", help="Also report by this key of the rows.", metavar="KEY")] = None,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", min=1, help="Resamples for the intervals.")] = 1000,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure decisions against labels, with 95 % bootstrap intervals, beside the always-unsafe baseline."""
+    from safetyanalyst.analyst import SafetyAnalyst
+    from safetyanalyst.pipelines.evaluate import measure_by
+    from safetyanalyst.report import documents, terminal
+
+    paths = existing(files)
+    analyst = SafetyAnalyst.from_config(config, policy=policy)
+    counts = {"unlabelled": 0, "unreadable": 0}
+    outcomes = list(chain.from_iterable(_outcomes(analyst, path, format, by, counts) for path in paths))
+    if not outcomes:
+        raise typer.BadParameter("none of the scenarios has a label of 0 or 1")
+    metrics = measure_by(outcomes, n_bootstrap=bootstrap)
+    if as_json:
+        sets = {name: it.model_dump() for name, it in metrics.items()}
+        typer.echo(json_line({"policy": {"name": analyst.policy.name, "hash": analyst.policy.hash}, **counts, "sets": sets}))
+    else:
+        terminal.console().print(documents.metrics(metrics, analyst.policy))
+        if counts["unlabelled"]:
+            note(f"{counts['unlabelled']} scenarios have no label and were left out")
+    if counts["unreadable"]:
+        note(f"{counts['unreadable']} lines could not be read; they have no label either, so no metric counts them")
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _outcomes(
+    analyst: SafetyAnalyst, path: Path, format: str, by: str | None, counts: dict[str, int]
+) -> Iterator[tuple[str, Outcome]]:
+    from safetyanalyst.pipelines.evaluate import outcome
+    from safetyanalyst.scenarios import Example, read_examples
+
+    labelled: list[Example] = []
+    for item in read_examples(path, format):
+        if not isinstance(item, Example):
+            counts["unreadable"] += 1
+        elif item.label is None:
+            counts["unlabelled"] += 1
+        else:
+            labelled.append(item)
+    with progress(path.name, total=len(labelled), is_shown=sys.stderr.isatty()) as step:
+        for example, result in zip(labelled, analyst.analyze_many(labelled), strict=True):
+            step()
+            if example.label is not None:
+                yield path.stem, outcome(example.label, result)
+                if by is not None:
+                    yield f"{path.stem} {by}={example.fields.get(by)}", outcome(example.label, result)
+
+
+@train_app.command("embedded")
+def train_embedded(
+    config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="FILE")] = "embedded",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the weights; by default the package's own.")] = None,
+) -> None:
+    """Train the embedded specialists from teacher trees."""
+    raise NotImplementedError

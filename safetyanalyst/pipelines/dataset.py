@@ -1,0 +1,146 @@
+"""Files of stored trees: our own analyses, the published form, the teacher's rows; one record per line.
+
+A line that cannot be read is a `ReadFailure` with its number; the others go on. Nothing is held in memory but the line at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from safetyanalyst.generation import notation, parsing
+from safetyanalyst.records import Record
+from safetyanalyst.scenarios import ReadFailure
+from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Tree
+
+_PUBLISHED_KEYS = ("tree", "harm-benefit tree")  # ours, and the column of the published dataset
+_LABEL_KEYS = ("label", "harmful")
+_TYPES = ("prompt", "exchange", "trajectory")
+_defects: TypeAdapter[tuple[Defect, ...]] = TypeAdapter(tuple[Defect, ...])
+
+
+class StoredTrees(Record):
+    """The trees of one scenario as a file holds them.
+
+    Attributes:
+        id: Of the scenario, or the place in the file (`line-7`).
+        type: Of the scenario; "tree" when the file does not say.
+        trees: Harm and benefit tree, `None` for a missing one.
+        defects: Those stored with the trees, and those found while reading.
+        provenance: As stored.
+        label: 1 harmful, 0 harmless, `None` unlabelled.
+        fields: The other scalar keys of the row.
+    """
+
+    id: str
+    type: Literal["prompt", "exchange", "trajectory", "tree"] = "tree"
+    trees: HarmBenefitTree
+    defects: tuple[Defect, ...] = ()
+    provenance: dict[str, JsonValue] = {}
+    label: Literal[0, 1] | None = None
+    fields: dict[str, str | int | float | bool | None] = {}
+
+
+def read_trees(source: Path | BinaryIO | Iterable[bytes], taxonomy: Taxonomy) -> Iterator[StoredTrees | ReadFailure]:
+    """Reads stored trees, line by line.
+
+    A line is an object with one of: `trees` (our analyses), `tree` or `harm-benefit tree` (published form, as JSON or as a string
+    holding JSON), `harm` and `benefit` (lists of notation rows, the teacher's form); or it is a published list itself. An analysis
+    that failed when it was made (`error`) stays a failure.
+
+    Args:
+        source: A file, a stream or lines of bytes.
+        taxonomy: What the trees speak of.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as lines:
+            yield from read_trees(lines, taxonomy)
+        return
+    for number, line in enumerate(source, start=1):
+        if line.strip():
+            yield _read_line(line, number, taxonomy)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | ReadFailure:
+    place = f"line-{number}"
+    try:
+        loaded = parsing.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return ReadFailure(id=place, line=number, error=f"not UTF-8: {error.reason} at byte {error.start}")
+    value = loaded.value
+    if isinstance(value, list):
+        pair = parsing.pair_from_json(value, taxonomy)
+        return StoredTrees(id=place, trees=pair.trees, defects=(*loaded.defects, *pair.defects))
+    if not isinstance(value, dict):
+        expected = "an object with 'trees' or 'tree', or a list of stakeholders"
+        found = loaded.defects[0].found if loaded.defects else type(value).__name__
+        return ReadFailure(id=place, line=number, error=f"not readable as JSON: {found!r} (expected {expected})")
+    id = str(value["id"]) if isinstance(value.get("id"), str | int) else place
+    if isinstance(value.get("error"), str):
+        return ReadFailure(id=id, line=number, error=value["error"])
+    return _read_record(id, number, value, loaded.defects, taxonomy)
+
+
+def _read_record(
+    id: str, number: int, value: dict[str, Any], defects: tuple[Defect, ...], taxonomy: Taxonomy
+) -> StoredTrees | ReadFailure:
+    pair = _pair(value, taxonomy)
+    if pair is None:
+        expected = "'trees', 'tree', 'harm-benefit tree', or 'harm' and 'benefit'"
+        return ReadFailure(id=id, line=number, error=f"no trees in this record (expected a key {expected})")
+    label = next((value[key] for key in _LABEL_KEYS if value.get(key) is not None), None)
+    if label not in (0, 1, None):
+        return ReadFailure(id=id, line=number, error=f"label is {label!r} (expected 0, 1 or null)")
+    try:
+        stored = _defects.validate_python(value.get("defects", ()))
+    except ValidationError:
+        return ReadFailure(id=id, line=number, error="'defects' is not a list of {code, path, found}")
+    provenance = value.get("provenance")
+    return StoredTrees(
+        id=id,
+        type=value["type"] if value.get("type") in _TYPES else "tree",
+        trees=pair.trees,
+        defects=tuple(dict.fromkeys((*stored, *defects, *pair.defects))),
+        provenance=provenance if isinstance(provenance, dict) else {},
+        label=None if label is None else 1 if label else 0,
+        fields={k: v for k, v in value.items() if isinstance(v, str | int | float | bool) and k not in ("id", "type")},
+    )
+
+
+def _pair(value: dict[str, Any], taxonomy: Taxonomy) -> parsing.ParsedPair | None:
+    if "trees" in value:
+        return parsing.pair_from_json(value["trees"], taxonomy)
+    for key in _PUBLISHED_KEYS:
+        if key in value:
+            return parsing.pair_from_json(value[key], taxonomy)
+    if any(kind in value for kind in TREE_KINDS):
+        return _pair_from_rows(value, taxonomy)
+    return None
+
+
+def _pair_from_rows(value: dict[str, Any], taxonomy: Taxonomy) -> parsing.ParsedPair:
+    trees: dict[str, Tree | None] = {"harm": None, "benefit": None}
+    defects: list[Defect] = []
+    for kind in TREE_KINDS:
+        rows = value.get(kind)
+        if rows is None:
+            defects.append(Defect(code="missing_key", path=kind))
+            continue
+        if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
+            parsed = parsing.tree_from_json(rows, kind, taxonomy)
+        else:
+            parsed = notation.from_rows("\n".join(rows) or "-", kind, taxonomy)
+        trees[kind] = parsed.tree
+        defects += parsed.defects
+    return parsing.ParsedPair(trees=HarmBenefitTree(harm=trees["harm"], benefit=trees["benefit"]), defects=tuple(defects))

@@ -1,0 +1,290 @@
+"""A policy: weights people set, a threshold, and what to do in doubt. Scores go in, decisions come out.
+
+A policy is a reviewed document: a YAML file with every weight written out, an append-only list of edits with reasons, and a hash
+over its content. Score, threshold and decision are three things: the weights make the score, `threshold` cuts it, `review_band`
+and `on_missing` say when a person must look.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from safetyanalyst import resources
+from safetyanalyst.aggregation import Start
+from safetyanalyst.errors import PolicyError
+from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec, Floats
+from safetyanalyst.records import Record
+from safetyanalyst.taxonomy import Taxonomy
+
+FORMAT = "safetyanalyst-policy/1"
+Decision = Literal["allow", "review", "block"]
+Ground = Literal["score_above_threshold", "score_not_above_threshold", "score_in_review_band", "something_is_missing"]
+Weight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Edit(Record):
+    """One change of one weight by hand.
+
+    Attributes:
+        weight: Name, for example `harm/action/privacy`.
+        before: Value before (`from` in the file).
+        after: Value after (`to` in the file).
+        reason: Why, in words.
+        author: Who.
+        date: When, ISO 8601 day.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    weight: str
+    before: Weight = Field(alias="from")
+    after: Weight = Field(alias="to")
+    reason: str = Field(min_length=1)
+    author: str = ""
+    date: datetime.date
+
+
+class ReviewBand(Record):
+    """Scores close to the threshold that a person should see: (threshold - below, threshold + above]."""
+
+    below: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    above: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+
+
+class FitFacts(Record):
+    """How weights were aligned, for the reader of the file.
+
+    Attributes:
+        data: What the labels came from, in words.
+        data_hash: sha256 of the labelled file, hex.
+        rows: Rows that were used.
+        rows_left_out: Rows that were not, because something was missing or unlabelled.
+        harmful: Rows labelled harmful among those used.
+        parameters: Number of ratios searched (29, or 28 with a shared discount, by action group).
+        loss: Mean log loss at the best start.
+        loss_at_zero_weights: log 2, or what predicting nothing costs under the link.
+        seed: Of the starts.
+        starts: Every start.
+        at_bounds: Ratios that ended on 0 or 1.
+        unidentified: Ratios that the data does not determine.
+        taxonomy: `name@version:hash` at the time.
+        code: Version of this package at the time.
+    """
+
+    data: str
+    data_hash: str
+    rows: int
+    rows_left_out: int
+    harmful: int
+    parameters: int
+    loss: float
+    loss_at_zero_weights: float
+    seed: int
+    starts: tuple[Start, ...]
+    at_bounds: tuple[str, ...]
+    unidentified: tuple[str, ...]
+    taxonomy: str
+    code: str
+
+
+class Policy(Record):
+    """Weights, threshold and what to do in doubt.
+
+    Attributes:
+        name: Short name.
+        version: Of the content, as its owner counts.
+        description: For whom, in words.
+        taxonomy: Name of the taxonomy the weights speak of.
+        space: Which distinctions the weights make.
+        weights: Level weights by name; every one is written out.
+        threshold: A score above it is harmful.
+        review_band: Scores that a person should see.
+        on_missing: What happens when what could not be read might change the decision: never "allow".
+        edits: Changes by hand, oldest first.
+        fit: How the weights were aligned, when they were.
+    """
+
+    name: str = Field(min_length=1)
+    version: str = "1"
+    description: str = ""
+    taxonomy: str = "safetyanalyst-v1"
+    space: FeatureSpaceSpec = FeatureSpaceSpec()
+    weights: dict[str, Weight]
+    threshold: Finite = 0.0
+    review_band: ReviewBand = ReviewBand()
+    on_missing: Literal["review", "block"] = "review"
+    edits: tuple[Edit, ...] = ()
+    fit: FitFacts | None = None
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _flatten(cls, value: object) -> object:
+        return _flat(value) if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _edits_lead_to_weights(self) -> Policy:
+        last = {edit.weight: edit.after for edit in self.edits}
+        for name, after in last.items():
+            if self.weights.get(name) != after:
+                raise ValueError(f"the last edit of {name} set it to {after}, but the weight is {self.weights.get(name)}")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the whole content, hex: two files with the same hash decide alike and tell the same history."""
+        return resources.canonical_hash(self.model_dump(mode="json", by_alias=True))
+
+    def steered(
+        self, weight: str, value: float, *, reason: str, author: str = "", date: datetime.date, taxonomy: Taxonomy
+    ) -> Policy:
+        """This policy with one weight changed and the edit appended.
+
+        Raises:
+            PolicyError: Unknown weight (the nearest is suggested), value outside [0, 1], or an order of levels broken.
+        """
+        if weight not in self.weights:
+            raise PolicyError(f"there is no weight named {weight!r}", key="weights", expected=_nearest(weight, self.weights))
+        edit = {"weight": weight, "from": self.weights[weight], "to": value, "reason": reason, "author": author, "date": date}
+        data = self.model_dump(by_alias=True)
+        data |= {"weights": self.weights | {weight: value}, "edits": [*data["edits"], edit]}
+        steered = resources.validate(Policy, data, file=None, error=PolicyError)
+        steered.bind(taxonomy)
+        return steered
+
+    def bind(self, taxonomy: Taxonomy) -> BoundPolicy:
+        """The policy made ready to score trees of a taxonomy.
+
+        Raises:
+            PolicyError: A weight is missing or unknown, or levels are out of order.
+        """
+        return BoundPolicy(self, taxonomy)
+
+
+class BoundPolicy:
+    """A policy with the feature space it speaks of and the value of every cell.
+
+    Attributes:
+        policy: The document.
+        space: Cells of the taxonomy under the policy's spec.
+        levels: (K,) level weights in the order of `space.levels.names`.
+        cells: (cells,) signed value of one effect in each cell.
+    """
+
+    def __init__(self, policy: Policy, taxonomy: Taxonomy) -> None:
+        self.policy = policy
+        self.space = FeatureSpace(taxonomy, policy.space)
+        self.levels = _level_vector(policy, self.space)
+        self.cells = self.space.levels.values(self.levels)
+
+    def decide(self, low: float, high: float) -> tuple[Decision, Ground]:
+        """The decision on a score interval, and on what ground.
+
+        A score is harmful when it is above the threshold. The whole interval must agree; otherwise what is missing could change
+        the answer and `on_missing` decides.
+
+        Args:
+            low: Least possible score, may be -inf.
+            high: Greatest possible score, may be +inf.
+        """
+        policy = self.policy
+        upper = policy.threshold + policy.review_band.above
+        lower = policy.threshold - policy.review_band.below
+        if low > upper:
+            return "block", "score_above_threshold"
+        if high <= lower:
+            return "allow", "score_not_above_threshold"
+        if low > lower and high <= upper:
+            return "review", "score_in_review_band"
+        return ("review" if policy.on_missing == "review" else "block"), "something_is_missing"
+
+
+def load_policy(name_or_path: str | Path) -> Policy:
+    """Reads a policy by shipped name or by path.
+
+    Raises:
+        PolicyError: The file breaks a rule; it names file, key and what was expected.
+        ConfigError: There is no such file, or it is not YAML.
+    """
+    path = resources.find("policies", name_or_path)
+    data = dict(resources.read_yaml(path))
+    found = data.pop("format", None)
+    if found != FORMAT:
+        raise PolicyError(f"unknown format {found!r}", file=path, key="format", expected=FORMAT)
+    policy: Policy = resources.validate(Policy, data, file=path, error=PolicyError)
+    return policy
+
+
+def dump_policy(policy: Policy) -> str:
+    """The policy as YAML, readable back to an equal policy (same hash)."""
+    import yaml
+
+    data: dict[str, Any] = {"format": FORMAT} | policy.model_dump(mode="json", by_alias=True, exclude_none=True)
+    data["weights"] = _nested(policy.weights)
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def weights_by_name(space: FeatureSpace, levels: Floats) -> dict[str, float]:
+    """Level weights as a policy writes them: names with values, the constant tops of the scales included."""
+    named = {name: float(value) for name, value in zip(space.levels.names, levels, strict=True)}
+    for kind in space.spec.kinds:
+        named |= {name: 1.0 for name in _tops(space.taxonomy, kind)}
+    return named
+
+
+def _tops(taxonomy: Taxonomy, kind: str) -> tuple[str, ...]:
+    top = f"{kind}/extent/{taxonomy.extents[-1].name}", f"{kind}/likelihood/{taxonomy.likelihoods[-1].name}"
+    return (*top, f"{kind}/immediacy/immediate")
+
+
+def _level_vector(policy: Policy, space: FeatureSpace) -> Floats:
+    tops = {name for kind in space.spec.kinds for name in _tops(space.taxonomy, kind)}
+    for name, value in policy.weights.items():
+        if name in tops and value != 1.0:
+            raise PolicyError("the top of a scale is fixed", key=f"weights.{name}", expected="1.0")
+        if name not in tops and name not in space.levels.names:
+            known = [*space.levels.names, *tops]
+            raise PolicyError("no such weight", key=f"weights.{name}", expected=_nearest(name, known))
+    missing = [name for name in space.levels.names if name not in policy.weights]
+    if missing:
+        raise PolicyError("this weight is not given", key=f"weights.{missing[0]}", expected="a number in [0, 1]")
+    for chain in space.order():
+        for below, above in zip(chain, chain[1:], strict=False):
+            if policy.weights[below] > policy.weights[above]:
+                raise PolicyError(
+                    f"levels out of order: {below} = {policy.weights[below]} is above {above} = {policy.weights[above]}",
+                    key=f"weights.{below}", expected=f"at most {policy.weights[above]}",
+                )  # fmt: skip
+    return np.array([policy.weights[name] for name in space.levels.names])
+
+
+def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"one of {len(known)} names, such as {near[0]}" if near else "a weight name"
+
+
+def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(item, f"{name}/") if isinstance(item, Mapping) else {name: item}
+    return flat
+
+
+def _nested(weights: Mapping[str, float]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in weights.items():
+        *folders, last = name.split("/")
+        place = nested
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = value
+    return nested

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import datetime
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safetyanalyst import resources
+from safetyanalyst.errors import ConfigError, PolicyError
+from safetyanalyst.policy import Policy, dump_policy, load_policy
+from safetyanalyst.taxonomy import load_taxonomy
+
+TAXONOMY = load_taxonomy()
+TODAY = datetime.date(2026, 1, 2)
+SHIPPED = resources.names("policies")
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    """A policy file with some keys changed; a dotted key reaches inside."""
+    data = yaml.safe_load(dump_policy(load_policy("wildjailbreak-v1")))
+    for key, value in changes.items():
+        *folders, last = key.split("__")
+        place = data
+        for folder in folders:
+            place = place[folder]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_policies_fit_their_taxonomy_and_survive_writing(name: str, tmp_path: Path) -> None:
+    policy = load_policy(name)
+    assert policy.name == name
+    policy.bind(load_taxonomy(policy.taxonomy))
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_policy(policy), encoding="utf-8")
+    assert load_policy(again) == policy
+    assert load_policy(again).hash == policy.hash
+
+
+def test_the_three_promised_policies_are_there() -> None:
+    assert {"wildjailbreak-v1", "balanced", "strict"} <= set(SHIPPED)
+
+
+def test_a_policy_for_the_base_taxonomy_fits_the_one_for_agents() -> None:
+    load_policy("balanced").bind(load_taxonomy("agents-v1"))
+
+
+def test_the_hash_tells_content_and_nothing_else(tmp_path: Path) -> None:
+    before = load_policy(written(tmp_path)).hash
+    path = written(tmp_path)
+    path.write_text("# a remark\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert load_policy(path).hash == before
+    assert load_policy(written(tmp_path, threshold=0.1)).hash != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "says"),
+    [
+        ({"format": "x"}, "format", "safetyanalyst-policy/1"),
+        ({"treshold": 1.0}, "treshold", "threshold"),
+        ({"threshold": math.nan}, "threshold", "finite"),
+        ({"on_missing": "allow"}, "on_missing", "review"),
+        ({"weights__harm__action__privacy": 1.5}, "weights", "less than or equal to 1"),
+        ({"weights__harm__action__privacy": "much"}, "weights", "number"),
+        ({"weights__harm__action__privacyy": 0.5}, "weights.harm/action/privacyy", "harm/action/privacy"),
+        ({"weights__harm__action__privacy": ...}, "weights.harm/action/privacy", "not given"),
+        ({"weights__harm__extent__major": 0.5}, "weights.harm/extent/major", "fixed"),
+        ({"weights__harm__likelihood__low": 0.9}, "weights.harm/likelihood/low", "harm/likelihood/medium"),
+    ],
+)
+def test_a_broken_file_is_refused_by_file_key_and_expectation(
+    tmp_path: Path, changes: dict[str, Any], key: str, says: str
+) -> None:
+    path = written(tmp_path, **changes)
+    with pytest.raises(PolicyError) as refusal:
+        load_policy(path).bind(TAXONOMY)
+    assert key in str(refusal.value)
+    assert says in str(refusal.value)
+    if not key.startswith("weights.harm/"):
+        assert str(path) in str(refusal.value)
+
+
+def test_an_unknown_policy_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="balanced"):
+        load_policy("balancd")
+
+
+def test_steering_writes_the_edit_down() -> None:
+    policy = load_policy("wildjailbreak-v1")
+    steered = policy.steered("harm/action/privacy", 0.4, reason="a tenant of ours", date=TODAY, taxonomy=TAXONOMY)
+    assert steered.weights["harm/action/privacy"] == 0.4
+    (edit,) = steered.edits
+    assert (edit.before, edit.after, edit.reason) == (policy.weights["harm/action/privacy"], 0.4, "a tenant of ours")
+    assert steered.hash != policy.hash
+    assert policy.edits == ()
+
+
+@pytest.mark.parametrize(
+    ("weight", "value", "says"),
+    [
+        ("harm/action/privcy", 0.4, "harm/action/privacy"),
+        ("harm/action/privacy", 1.1, "less than or equal to 1"),
+        ("harm/likelihood/low", 0.9, "harm/likelihood/medium"),
+        ("harm/extent/major", 0.9, "fixed"),
+    ],
+)
+def test_steering_refuses_what_would_break_the_policy(weight: str, value: float, says: str) -> None:
+    with pytest.raises(PolicyError, match=says):
+        load_policy("wildjailbreak-v1").steered(weight, value, reason="why not", date=TODAY, taxonomy=TAXONOMY)
+
+
+def test_an_edit_that_does_not_lead_to_the_weight_is_refused(tmp_path: Path) -> None:
+    edit = {"weight": "harm/action/privacy", "from": 0.1, "to": 0.9, "reason": "r", "author": "", "date": "2026-01-02"}
+    with pytest.raises(PolicyError, match="last edit"):
+        load_policy(written(tmp_path, edits=[edit]))
+
+
+bounds = st.floats(-5, 5) | st.sampled_from([-math.inf, math.inf, 0.0])
+
+
+@given(bounds, bounds, st.floats(0, 1), st.floats(0, 1), st.floats(-1, 1), st.sampled_from(["review", "block"]))
+def test_a_decision_needs_the_whole_interval(
+    a: float, b: float, below: float, above: float, threshold: float, on_missing: str
+) -> None:
+    policy = Policy.model_validate(
+        load_policy("wildjailbreak-v1").model_dump(by_alias=True)
+        | {"threshold": threshold, "review_band": {"below": below, "above": above}, "on_missing": on_missing}
+    )
+    low, high = min(a, b), max(a, b)
+    decision, ground = policy.bind(TAXONOMY).decide(low, high)
+    if decision == "allow":
+        assert high <= threshold - below
+    if ground == "score_above_threshold":
+        assert low > threshold + above
+    if ground == "something_is_missing":
+        assert decision == on_missing
+    if math.isinf(high):
+        assert decision != "allow"
+
+
+def test_a_score_on_the_threshold_is_not_harmful() -> None:
+    bound = load_policy("wildjailbreak-v1").bind(TAXONOMY)
+    assert bound.decide(0.0, 0.0) == ("allow", "score_not_above_threshold")
+    assert bound.decide(1e-300, 1e-300) == ("block", "score_above_threshold")
