@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 
 from safetyanalyst import generation, resources
-from safetyanalyst.errors import ConfigError
+from safetyanalyst.errors import BackendError, ConfigError
 from safetyanalyst.explanation import Contribution, Explanation, Interval, explain
 from safetyanalyst.generation import Generation, TreeGenerator
 from safetyanalyst.generation.notation import to_json
@@ -201,6 +201,9 @@ class SafetyAnalyst:
         taxonomy: What trees can say.
         batch_size: Scenarios handed to a generator at once.
 
+    Raises:
+        BackendError: A generator writes the other kind of tree.
+
     Example:
         >>> from safetyanalyst import SafetyAnalyst
         >>> analyst = SafetyAnalyst.from_config("embedded")
@@ -211,6 +214,9 @@ class SafetyAnalyst:
     def __init__(
         self, generators: dict[TreeKind, TreeGenerator], policy: Policy, taxonomy: Taxonomy, batch_size: int = 32
     ) -> None:
+        for kind, generator in generators.items():
+            if generator.kind != kind:
+                raise BackendError(f"the {kind} generator writes {generator.kind} trees")
         self.generators = generators
         self.batch_size = batch_size
         self.assessor = Assessor(policy, taxonomy)

@@ -261,7 +261,7 @@ class FeatureSpace:
         """Weight names as people list them: actions, effects, extents from the bottom, likelihoods, immediacy, relative."""
         rank = {"action": 0, "effect": 1, "extent": 2, "extent_ratio": 2, "likelihood": 3, "likelihood_ratio": 3}
         names = dict.fromkeys(name for at in np.ndindex(self._ids[kind].shape) for name in factors_of(kind, at))
-        return sorted(names, key=lambda name: rank.get(name.split("/")[-2], 5 if name.endswith("relative_weight") else 4))
+        return sorted(names, key=lambda name: rank.get(f"/{name}".split("/")[-2], 5 if name.endswith("relative_weight") else 4))
 
     def _level_factors(self, kind: TreeKind, at: Sequence[int]) -> tuple[str, ...]:
         action, effect, extent, likelihood, immediacy = at

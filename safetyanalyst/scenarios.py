@@ -6,17 +6,18 @@ being read and never change its text; characters that others could stumble over 
 
 from __future__ import annotations
 
+import importlib
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, TypeAlias, get_args
 
-from pydantic import BeforeValidator, Field, InstanceOf, JsonValue, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, JsonValue, ValidationInfo
 
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.records import Record
-from safetyanalyst.scenario_formats.strict import MAX_DEPTH, UnreadableError, is_shallow, strict_json
 from safetyanalyst.trees import Defect
 
 FormatName = Literal["auto", "text", "lines", "jsonl", "openai", "anthropic", "r-judge", "soda"]
@@ -26,6 +27,8 @@ Label = Literal[0, 1]
 Scalar: TypeAlias = str | int | float | bool | None
 Source: TypeAlias = Path | str | bytes | BinaryIO | Iterable[bytes]
 
+MAX_DEPTH = 64
+"""JSON nested deeper is not read: neither a chat nor a tool's arguments need it, and recursion over it would overflow."""
 MAX_ARGUMENT_DEPTH = MAX_DEPTH - 16
 """Arguments nested deeper stay text, so that a chat around them can still be written and read."""
 
@@ -34,17 +37,78 @@ Text: TypeAlias = InstanceOf[str]
 _HARD_CHARACTERS = re.compile("[\x00\ud800-\udfff]")
 
 
+class UnreadableError(Exception):
+    """A value is not what it must be to be read: the problem with its key, and what was expected."""
+
+    def __init__(self, problem: str, expected: str = "") -> None:
+        super().__init__(f"{problem} (expected {expected})" if expected else problem)
+
+
+def strict_json(text: str) -> JsonValue:
+    """Reads JSON that no two readers can understand differently.
+
+    Args:
+        text: One JSON value; blanks around it are fine.
+
+    Raises:
+        UnreadableError: It is not JSON, holds NaN or an infinity, gives a key two different values, or is nested deeper than
+            `MAX_DEPTH`.
+    """
+    try:
+        value: JsonValue = _STRICT.decode(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, character {error.colno}" if error.lineno > 1 else f"character {error.colno}"
+        raise UnreadableError(f"not JSON: {error.msg} at {place}") from error
+    except RecursionError as error:
+        raise UnreadableError("the JSON is nested too deep", f"at most {MAX_DEPTH} levels") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise UnreadableError(f"a number cannot be read: {str(error).partition(';')[0]}") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and not _is_shallow(value, MAX_DEPTH):
+        raise UnreadableError("the JSON is nested too deep", f"at most {MAX_DEPTH} levels")
+    return value
+
+
+def _is_shallow(value: JsonValue, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        inner = (it.values() if isinstance(it, dict) else it for it in level if isinstance(it, dict | list))
+        level = [item for items in inner for item in items]
+        if not level:
+            return True
+    return False
+
+
+def _no_conflict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        for key, found in pairs:
+            # repr, since 1 == True == 1.0 although they are different things to write
+            if found is not value[key] and repr(found) != repr(value[key]):
+                raise UnreadableError(f"key {key[:60]!a} is given twice with different values", "one value")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise UnreadableError(f"the number {text[:40]} is not JSON, or too large", "a finite number")
+    return value
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_no_conflict, parse_constant=_finite, parse_float=_finite)
+
+
 def _canonical_arguments(value: object) -> object:
     """One form for each meaning: the text of a JSON object becomes the object, an object nested too deep becomes text."""
     if isinstance(value, dict):
-        return value if is_shallow(value, MAX_ARGUMENT_DEPTH) else json.dumps(value)
+        return value if _is_shallow(value, MAX_ARGUMENT_DEPTH) else json.dumps(value)
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
     try:
         read = strict_json(value)
     except UnreadableError:
         return value
-    return read if is_shallow(read, MAX_ARGUMENT_DEPTH) else value
+    return read if _is_shallow(read, MAX_ARGUMENT_DEPTH) else value
 
 
 class ToolCall(Record):
@@ -99,13 +163,20 @@ class Step(Record):
     context: tuple[Message, ...]
 
 
-class _Base(Record):
-    """What all scenarios share. The subclasses put `defects` last: its validator reads the texts before it."""
+def _note_characters(defects: tuple[Defect, ...], info: ValidationInfo) -> tuple[Defect, ...]:
+    """Adds the characters that are hard to handle, however the scenario is made; `defects` comes last in every record."""
+    known = {defect.path for defect in defects if defect.code == "invalid_characters"}
+    texts: list[tuple[str, str]] = [(key, info.data[key]) for key in ("text", "prompt", "response") if key in info.data]
+    texts += [(f"messages[{i}]", text_of(message)) for i, message in enumerate(info.data.get("messages", ()))]
+    found = [(path, _HARD_CHARACTERS.search(text)) for path, text in texts if path not in known]
+    made = (Defect(code="invalid_characters", path=path, found=ascii(match.group())) for path, match in found if match)
+    return (*defects, *made)
 
-    id: str
+
+Defects: TypeAlias = Annotated[tuple[Defect, ...], AfterValidator(_note_characters), Field(validate_default=True)]
 
 
-class Prompt(_Base):
+class Prompt(Record):
     """A request that nobody has answered.
 
     Attributes:
@@ -114,21 +185,17 @@ class Prompt(_Base):
         defects: What reading had to change or could not read, and characters that are hard to handle.
     """
 
+    id: str
     type: Literal["prompt"] = "prompt"
     text: Text
-    defects: tuple[Defect, ...] = Field(default=(), validate_default=True)
-
-    @field_validator("defects")
-    @classmethod
-    def _note_characters(cls, defects: tuple[Defect, ...], info: ValidationInfo) -> tuple[Defect, ...]:
-        return _with_character_defects(defects, (("text", info.data.get("text", "")),))
+    defects: Defects = ()
 
     def texts(self) -> tuple[str, ...]:
         """All texts in order."""
         return (self.text,)
 
 
-class Exchange(_Base):
+class Exchange(Record):
     """A request and its answer.
 
     Attributes:
@@ -138,22 +205,18 @@ class Exchange(_Base):
         defects: As for `Prompt`.
     """
 
+    id: str
     type: Literal["exchange"] = "exchange"
     prompt: Text
     response: Text
-    defects: tuple[Defect, ...] = Field(default=(), validate_default=True)
-
-    @field_validator("defects")
-    @classmethod
-    def _note_characters(cls, defects: tuple[Defect, ...], info: ValidationInfo) -> tuple[Defect, ...]:
-        return _with_character_defects(defects, ((key, info.data.get(key, "")) for key in ("prompt", "response")))
+    defects: Defects = ()
 
     def texts(self) -> tuple[str, ...]:
         """All texts in order."""
         return (self.prompt, self.response)
 
 
-class Trajectory(_Base):
+class Trajectory(Record):
     """What an agent was asked, did and got back.
 
     Attributes:
@@ -162,15 +225,10 @@ class Trajectory(_Base):
         defects: As for `Prompt`.
     """
 
+    id: str
     type: Literal["trajectory"] = "trajectory"
     messages: tuple[Message, ...] = Field(min_length=1)
-    defects: tuple[Defect, ...] = Field(default=(), validate_default=True)
-
-    @field_validator("defects")
-    @classmethod
-    def _note_characters(cls, defects: tuple[Defect, ...], info: ValidationInfo) -> tuple[Defect, ...]:
-        messages: tuple[Message, ...] = info.data.get("messages", ())
-        return _with_character_defects(defects, ((f"messages[{i}]", text_of(it)) for i, it in enumerate(messages)))
+    defects: Defects = ()
 
     def texts(self) -> tuple[str, ...]:
         """The text of every message in order, tool calls included."""
@@ -311,44 +369,28 @@ def read_examples(source: Source, format: str = "auto", name: str = "") -> Itera
     Raises:
         ConfigError: There is no such format or no such file.
     """
-    from safetyanalyst.scenario_formats import reader  # it builds on this module
-
-    return reader.read(source, check_format(format), name)
+    read: Iterator[Example | ReadFailure] = _reader().read(source, check_format(format), name)
+    return read
 
 
 def detect_format(source: Source) -> FormatName:
-    """The format that "auto" takes an input for, judged by its first records.
+    """The format that "auto" takes an input for, judged by its first records; else as `read_examples`."""
+    found: FormatName = _reader().detect_format(source)
+    return found
 
-    Args:
-        source: As for `read_examples`; a stream is read from.
 
-    Raises:
-        ConfigError: There is no such file.
-    """
-    from safetyanalyst.scenario_formats import reader
-
-    return reader.detect_format(source)
+def _reader() -> Any:
+    """The readers stand on this module, a floor up: like backends they are loaded by name, when first asked for."""
+    return importlib.import_module("safetyanalyst.scenario_formats.reader")
 
 
 def _dump_message(message: Message) -> dict[str, Any]:
     dumped: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
-        dumped["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    optional: Mapping[str, str | None] = {"tool_call_id": message.tool_call_id, "name": message.name}
+        functions = ((call.id, {"name": call.name, "arguments": call.arguments}) for call in message.tool_calls)
+        dumped["tool_calls"] = [{"id": id, "type": "function", "function": function} for id, function in functions]
+    optional = {"tool_call_id": message.tool_call_id, "name": message.name}
     return dumped | {key: value for key, value in optional.items() if value is not None}
-
-
-def _with_character_defects(defects: tuple[Defect, ...], texts: Iterable[tuple[str, str]]) -> tuple[Defect, ...]:
-    known = {defect.path for defect in defects if defect.code == "invalid_characters"}
-    found = []
-    for path, text in texts:
-        hard = None if path in known else _HARD_CHARACTERS.search(text)
-        if hard:
-            found.append(Defect(code="invalid_characters", path=path, found=ascii(hard.group())))
-    return (*defects, *found)
 
 
 def _message_index(defect: Defect) -> int | None:

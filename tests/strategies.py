@@ -18,10 +18,10 @@ EFFECTS = {kind: [effect.name for effect in TAXONOMY.effects(kind)] for kind in 
 
 # Words that mean something to one of the text forms, or that some reader would trim or split.
 ODD_WORDS = [
-    "", " ", "  two  ", "-", "--", "?", "? x3", "??", "?: words", "a|b", "|", "\\", "\\\\", "\\n", "\\e", "ends in \\", "\\u{41}",
-    "two\nlines", "tab\t", "\r", "\x00", "\x1c", "\x85", "\u2028", "\u00a0", "\ufeff", "@", "@1", "words @1,2", "a@b", "B7", "B7: words",
-    "7", "14: words", "7i3h", ": words", "```", "[", "[]", "{", '{"stakeholders": []}', '"', "null", "\U0001f600", "\u202e", "Fraud",
-    "Technical problem solving", "technical problem solving.", "#Privacy#",
+    "", " ", "  two  ", "-", "--", "?", "? x3", "??", "?: words", "a|b", "|", "\\", "\\\\", "\\n", "\\e", "ends in \\",
+    "\\u{41}", "two\nlines", "tab\t", "\r", "\x00", "\x1c", "\x85", "\u2028", "\u00a0", "\ufeff", "\u202e", "\U0001f600",
+    "@", "@1", "words @1,2", "a@b", "B7", "B7: words", "7", "14: words", "7i3h", ": words", "```", "[", "[]", "{", '"',
+    '{"stakeholders": []}', "null", "Fraud", "Technical problem solving", "technical problem solving.", "#Privacy#",
 ]  # fmt: skip
 
 words = st.sampled_from(ODD_WORDS) | st.text(max_size=12)

@@ -150,12 +150,12 @@ def test_one_sided_analyses_have_their_own_links(analysis: str) -> None:
 def test_a_row_with_something_missing_has_no_score_and_cannot_be_fitted() -> None:
     matrix, labels = simulated(n=40)
     model = AggregationModel(SPACE, n_starts=1).fit(matrix, labels)
-    gap = SPACE.featurize([HarmBenefitTree(harm=None, benefit=None)])
+    gap = SPACE.featurize([HarmBenefitTree(harm=None, benefit=None)] * 2)
     assert np.isnan(model.decision_function(gap)).all()
     assert np.isnan(model.predict(gap)).all()
     assert set(model.predict(matrix)) <= {0.0, 1.0}
     with pytest.raises(FitError, match="missing features"):
-        AggregationModel(SPACE).fit(gap, [1])
+        AggregationModel(SPACE).fit(gap, [0, 1])
 
 
 @pytest.mark.parametrize(

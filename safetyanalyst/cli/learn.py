@@ -122,8 +122,18 @@ def _outcomes(
 
 @train_app.command("embedded")
 def train_embedded(
-    config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="FILE")] = "embedded",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the weights; by default the package's own.")] = None,
+    data: Annotated[Path, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")],
+    out: Annotated[Path, typer.Option("--out", help="Where the weights go.", metavar="FILE.safetensors")],
+    config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="NAME|FILE")] = "embedded",
+    out_of_fold: Annotated[
+        Path | None, typer.Option("--out-of-fold", help="Where trees predicted out of fold go, for `align`.", metavar="FILE.jsonl")
+    ] = None,
 ) -> None:
     """Train the embedded specialists from teacher trees."""
-    raise NotImplementedError
+    from safetyanalyst.pipelines import train
+
+    trained = train.train_embedded(train.load_train_config(config), data, say=note)
+    train.save(trained, out)
+    if out_of_fold is not None:
+        train.save_out_of_fold(trained, out_of_fold)
+    typer.echo(json_line(trained.report.model_dump()))

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
-from safetyanalyst.errors import BackendError
+from safetyanalyst.errors import BackendError, SafetyAnalystError
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import Scenario
 from safetyanalyst.taxonomy import Taxonomy
@@ -79,18 +79,19 @@ def load_generator(
         options: The backend's own options.
 
     Raises:
-        BackendError: No such backend, or it refuses the options.
+        BackendError: No such backend, it cannot be loaded, it refuses the options, or it is no generator of this kind.
     """
-    target = BACKENDS.get(backend)
-    if target is not None:
-        module, _, function = target.partition(":")
-        load = getattr(importlib.import_module(module), function)
-    else:
-        load = _entry_point(backend)
     try:
-        generator: TreeGenerator = load(kind, taxonomy, **(options or {}))
+        generator: object = _loader(backend)(kind, taxonomy, **(options or {}))
+    except SafetyAnalystError:
+        raise
     except TypeError as error:
         raise BackendError(f"backend {backend!r} does not take these options: {error}") from error
+    except Exception as error:  # whatever a plug-in raises, the caller hears which backend it was
+        raise BackendError(f"backend {backend!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(generator, TreeGenerator) or generator.kind != kind:
+        found = getattr(generator, "kind", type(generator).__name__)
+        raise BackendError(f"backend {backend!r} was asked for a generator of {kind} trees and gave {found!r}")
     return generator
 
 
@@ -101,7 +102,7 @@ def generate(generator: TreeGenerator, scenarios: Sequence[Scenario]) -> list[Ge
     fails too the scenario gets a `Generation` without a tree. One bad scenario thus never costs the others their answer.
     """
     try:
-        generations = generator.generate(scenarios)
+        generations = list(generator.generate(scenarios))
         _check_answers(generator, scenarios, generations)
         return generations
     except Exception as error:  # any failure of a plug-in is a record
@@ -118,7 +119,8 @@ def _check_answers(generator: TreeGenerator, scenarios: Sequence[Scenario], gene
 
 
 def _failed(generator: TreeGenerator, scenario: Scenario, error: Exception) -> Generation:
-    defect = Defect(code="generation_failed", path=generator.kind, found=f"{type(error).__name__}: {error}"[:200])
+    found = f"{type(error).__name__}: {error}"[:200].encode("utf-8", "backslashreplace").decode()  # lone surrogates
+    defect = Defect(code="generation_failed", path=generator.kind, found=found)
     return Generation(
         scenario_id=scenario.id,
         kind=generator.kind,
@@ -128,10 +130,19 @@ def _failed(generator: TreeGenerator, scenario: Scenario, error: Exception) -> G
     )
 
 
-def _entry_point(backend: str) -> Callable[..., TreeGenerator]:
+def _loader(backend: str) -> Callable[..., object]:
+    target = BACKENDS.get(backend)
+    if target is None:
+        return _entry_point(backend)
+    module, _, function = target.partition(":")
+    load: Callable[..., object] = getattr(importlib.import_module(module), function)
+    return load
+
+
+def _entry_point(backend: str) -> Callable[..., object]:
     found = importlib.metadata.entry_points(group=ENTRY_POINTS)
     if backend not in found.names:
         known = sorted({*BACKENDS, *found.names})
         raise BackendError(f"there is no backend {backend!r}; known are {', '.join(known)}")
-    load: Callable[..., TreeGenerator] = found[backend].load()
+    load: Callable[..., object] = found[backend].load()
     return load

@@ -87,12 +87,14 @@ class TreeReader:
     def stakeholder(self, value: object, path: str, form: Form) -> Stakeholder | None:
         """A stakeholder; one without a readable name keeps its actions, and counts as lost as well."""
         if not isinstance(value, dict):
-            return self._lose(value, path)
+            self._lose(value, path)
+            return None
         self.check_keys(value, form.others | {form.name, form.actions}, path)
         name = self._words_under(value, form.name, path)
         actions = self.get(value, form.actions, path)
         if not isinstance(actions, list):
-            return self._lose(actions, f"{path}.{form.actions}")
+            self._lose(actions, f"{path}.{form.actions}")
+            return None
         if name is None:
             self.lost += 1
         elif not name.strip():
@@ -102,7 +104,8 @@ class TreeReader:
 
     def _action(self, value: object, path: str) -> Action | None:
         if not isinstance(value, dict):
-            return self._lose(value, path)
+            self._lose(value, path)
+            return None
         self.check_keys(value, _ACTION_KEYS[self.kind], path)
         name, description = self._category(value, path)
         return Action(
@@ -216,15 +219,20 @@ class TreeReader:
         return content
 
     def check_keys(self, value: dict[Any, Any], known: frozenset[str], path: str) -> None:
-        """Records repeated and unknown keys. What an unknown key holds is ignored; where that may be a subtree, it is lost."""
+        """Records repeated and unknown keys.
+
+        What an unknown key holds is ignored; where that may be a subtree, it is lost. An object in which a key has two values,
+        or which repeats a key and has unknown ones as well, may be what became of two objects: one of them is lost.
+        """
+        unknown = () if value.keys() <= known else [key for key in value if key not in known]
+        for key in unknown:
+            self._defects.add("unknown_key", path, key)
+            self.lost += _may_hold_subtree(value[key])
         if isinstance(value, Object):
             for key in value.repeated:
                 self._defects.add("duplicate_key", _joined(path, key), key)
-        if not value.keys() <= known:
-            for key in value:
-                if key not in known:
-                    self._defects.add("unknown_key", path, key)
-                    self.lost += _may_hold_subtree(value[key])
+            is_contradictory = any(isinstance(value[key], Unreadable) for key in value.repeated)
+            self.lost += is_contradictory or len(unknown) > 0
 
     def _text(self, value: object, path: str) -> str | None:
         if not isinstance(value, str):
@@ -273,7 +281,7 @@ def _key(value: dict[Any, Any]) -> tuple[str | bool, ...] | None:
     """What an effect says, when it says exactly the four features in ordinary types."""
     if type(value) is not dict or len(value) != 4:
         return None
-    key = tuple(value.get(feature) for feature in _FEATURES)
+    key: tuple[Any, ...] = tuple(value.get(feature) for feature in _FEATURES)
     # types are compared, because True and 1 would find the same entry
     return key if tuple(map(type, key)) in _KEY_TYPES else None
 

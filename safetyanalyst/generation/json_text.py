@@ -19,7 +19,7 @@ from safetyanalyst.trees import Defect, DefectCode
 MAX_DIGITS = 4000  # of a number; Python refuses a little more
 
 _BLANK = re.compile(r"[ \t\n\r]*")
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z|(?=\\\Z))|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z|(?=\\\Z))|[\[{]++|[\]}]++', re.DOTALL)
 _STAKEHOLDERS = re.compile(r'\s*\{\s*"stakeholders"\s*:\s*(?=\[)')
 
 
@@ -146,13 +146,13 @@ def span_end(text: str, start: int) -> int | None:
     """Where the bracket that opens at or behind `start` closes; `None` when it does not, that is when the text is cut."""
     depth = 0
     for token in _TOKEN.finditer(text, start):
-        mark = token[0][0]
+        mark, length = text[token.start()], token.end() - token.start()
         if mark in "[{":
-            depth += 1
+            depth += length
         elif mark in "]}":
-            depth -= 1
-            if depth <= 0:
-                return token.end()
+            if depth <= length:
+                return token.start() + max(depth, 1)
+            depth -= length
     return None
 
 
@@ -174,7 +174,8 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
-    merged, repeated = Object(), {}
+    merged = Object()
+    repeated: dict[str, None] = {}
     for key, value in pairs:
         if key in merged:
             repeated[key] = None

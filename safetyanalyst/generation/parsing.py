@@ -59,7 +59,7 @@ def parse_tree(text: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
     if len(found.trees) > 1 or (found.trees and has_rows):
         return _no_tree("several_trees", kind, text.strip())
     if found.trees:
-        return _from_loaded(found.trees[0], found.around.strip(), kind, taxonomy)
+        return _from_loaded(found.trees[0], found.around, kind, taxonomy)
     if has_rows:
         return _from_notation(text, kind, taxonomy)
     return _no_tree("invalid_syntax", kind, text.strip())
@@ -119,7 +119,8 @@ def _search(text: str) -> _Found:
         around.append(text[position : opening.start()])
         end = span_end(text, opening.start())
         piece = text[opening.start() : end]
-        loaded = loads(piece)
+        is_whole = end is None and not "".join(around).strip("\ufeff \t\r\n")
+        loaded = whole if is_whole else loads(piece)
         if _may_be_tree(loaded):
             trees.append(loaded)
         else:
@@ -140,12 +141,26 @@ def _may_be_tree(loaded: Loaded) -> bool:
 
 def _from_loaded(loaded: Loaded, around: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
     defects = Defects()
-    if around.lstrip("\ufeff"):
-        defects.add("surrounding_text", kind, around)
+    if around.strip("\ufeff \t\r\n"):
+        defects.add("surrounding_text", kind, around.strip())
     if loaded.value is None and loaded.defects:
         return Parsed(tree=None, defects=(*loaded.defects, *defects.listed()))
     parsed = tree_from_json(loaded.value, kind, taxonomy)
-    return Parsed(tree=parsed.tree, defects=tuple(dict.fromkeys((*loaded.defects, *defects.listed(), *parsed.defects))))
+    tree = _believed(parsed.tree, around, defects)
+    return Parsed(tree=tree, defects=tuple(dict.fromkeys((*loaded.defects, *defects.listed(), *parsed.defects))))
+
+
+def _believed(tree: Tree | None, around: str, defects: Defects) -> Tree | None:
+    """The tree, unless it says nothing while there are words around it.
+
+    An empty list in prose, in YAML or in broken JSON is a part of something else; alone it says that there is nothing to say.
+    """
+    if tree is None or tree.lost or any(True for _ in tree.leaves()):
+        return tree
+    if all(_FENCE.fullmatch(line) or not line.strip("\ufeff \t\r") for line in around.split("\n")):
+        return tree
+    defects.add("empty_list", tree.kind)
+    return None
 
 
 def _is_notation(line: str) -> bool:
@@ -173,4 +188,5 @@ def _from_notation(text: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
         defects.add("truncated", kind, lines[-1])
         lost += 1
     tree = None if parsed.tree is None else parsed.tree.model_copy(update={"lost": parsed.tree.lost + lost})
+    tree = _believed(tree, "\n".join(around), defects)
     return Parsed(tree=tree, defects=(*defects.listed(), *parsed.defects))

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from safetyanalyst.generation import notation, parsing
+from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
@@ -86,9 +87,9 @@ def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | Re
         expected = "an object with 'trees' or 'tree', or a list of stakeholders"
         found = loaded.defects[0].found if loaded.defects else type(value).__name__
         return ReadFailure(id=place, line=number, error=f"not readable as JSON: {found!r} (expected {expected})")
-    id = str(value["id"]) if isinstance(value.get("id"), str | int) else place
+    id = well_formed(str(value["id"])) if isinstance(value.get("id"), str | int) else place
     if isinstance(value.get("error"), str):
-        return ReadFailure(id=id, line=number, error=value["error"])
+        return ReadFailure(id=id, line=number, error=well_formed(value["error"]))
     return _read_record(id, number, value, loaded.defects, taxonomy)
 
 
@@ -101,21 +102,33 @@ def _read_record(
         return ReadFailure(id=id, line=number, error=f"no trees in this record (expected a key {expected})")
     label = next((value[key] for key in _LABEL_KEYS if value.get(key) is not None), None)
     if label not in (0, 1, None):
-        return ReadFailure(id=id, line=number, error=f"label is {label!r} (expected 0, 1 or null)")
+        found = label if isinstance(label, str | int | float | list | dict) else "not readable"
+        return ReadFailure(id=id, line=number, error=f"label is {found!a:.60} (expected 0, 1 or null)")
     try:
         stored = _defects.validate_python(value.get("defects", ()))
     except ValidationError:
         return ReadFailure(id=id, line=number, error="'defects' is not a list of {code, path, found}")
+    # what our own form stores as null was recorded when it was lost
+    found = [it for it in pair.defects if not (stored and "trees" in value and it.code == "missing_value")]
     provenance = value.get("provenance")
-    return StoredTrees(
-        id=id,
-        type=value["type"] if value.get("type") in _TYPES else "tree",
-        trees=pair.trees,
-        defects=tuple(dict.fromkeys((*stored, *defects, *pair.defects))),
-        provenance=provenance if isinstance(provenance, dict) else {},
-        label=None if label is None else 1 if label else 0,
-        fields={k: v for k, v in value.items() if isinstance(v, str | int | float | bool) and k not in ("id", "type")},
-    )
+    try:
+        return StoredTrees(
+            id=id,
+            type=value["type"] if value.get("type") in _TYPES else "tree",
+            trees=pair.trees,
+            defects=tuple(dict.fromkeys((*stored, *defects, *found))),
+            provenance=provenance if isinstance(provenance, dict) else {},
+            label=None if label is None else 1 if label else 0,
+            fields=_scalars(value),
+        )
+    except ValidationError as error:  # numbers that are not finite, nesting without end
+        first = error.errors(include_input=False)[0]
+        return ReadFailure(id=id, line=number, error=f"{first['loc'][0]!r} cannot be read: {first['msg']}")
+
+
+def _scalars(value: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
+    found = {well_formed(key): it for key, it in value.items() if key not in ("id", "type")}
+    return {k: well_formed(v) if isinstance(v, str) else v for k, v in found.items() if isinstance(v, str | int | float)}
 
 
 def _pair(value: dict[str, Any], taxonomy: Taxonomy) -> parsing.ParsedPair | None:

@@ -29,10 +29,13 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd and random-looking
 _SLOT_BITS = 18
 _NONE, _AMBIGUOUS = -1, -2  # in a slot, in place of a piece
 
-_START_PIECE = re.compile(r"\s*\[\s*")
-_STAKEHOLDER_PIECE = re.compile(r'\s*("stakeholder"\s*:[^{}\[\]]*),\s*"(harms|benefits)"\s*:\s*\[\s*(?:\]\s*\}\s*([,\]])\s*)?')
-_ACTION_PIECE = re.compile(r'\s*("action"\s*:[^{}\[\]]*),\s*"effects"\s*:\s*\[\s*')
-_EFFECT_PIECE = re.compile(r'\s*("effect"\s*:[^{}\[\]]*)\}\s*((?:\]\s*\}\s*){0,2})([,\]])\s*')
+_B = r"[ \t\n\r]*"  # blanks as JSON has them, which are fewer than those of regular expressions
+_START_PIECE = re.compile(rf"{_B}\[{_B}")
+_STAKEHOLDER_PIECE = re.compile(
+    rf'{_B}("stakeholder"{_B}:[^{{}}\[\]]*),{_B}"(harms|benefits)"{_B}:{_B}\[{_B}(?:\]{_B}\}}{_B}([,\]]){_B})?'
+)
+_ACTION_PIECE = re.compile(rf'{_B}("action"{_B}:[^{{}}\[\]]*),{_B}"effects"{_B}:{_B}\[{_B}')
+_EFFECT_PIECE = re.compile(rf'{_B}("effect"{_B}:[^{{}}\[\]]*)\}}{_B}((?:\]{_B}\}}{_B}){{0,2}})([,\]]){_B}')
 
 
 class Piece(NamedTuple):

@@ -106,7 +106,7 @@ def _headline(result: Analysis, policy: Policy) -> Text:
         reasons["score_above_threshold"] += f" and its review band (+{band.above:g})"
     if band.below and result.decision == "allow":
         reasons["score_not_above_threshold"] += f", nor in its review band (-{band.below:g})"
-    return Text.assemble(_badge(result.decision), f"  {reasons[result.ground]}", (f"  [{policy.name}]", "dim"))
+    return Text.assemble(_badge(result.decision), f"  {reasons[result.ground]}", (f"  [{plain(policy.name)}]", "dim"))
 
 
 def _tree(result: Analysis, kind: TreeKind) -> RenderableType:
@@ -148,7 +148,7 @@ def _effects(contributions: list[Contribution]) -> Table:
     for c in contributions:
         how = ", ".join(word or "?" for word in (c.immediacy, c.extent, c.likelihood and f"{c.likelihood} likelihood"))
         style = "dim" if c.interval == (0, 0) else _KIND_STYLES[c.kind]
-        table.add_row(Text(_signed(c.interval), style=style), Text(plain(c.effect or "?")), Text(how))
+        table.add_row(Text(_signed(c.interval), style=style), Text(plain(c.effect or "?")), Text(plain(how)))
     return table
 
 

@@ -7,9 +7,9 @@ import re
 from pydantic import JsonValue
 
 from safetyanalyst.scenario_formats.chat import read_chat
+from safetyanalyst.scenario_formats.grammar import shown
 from safetyanalyst.scenario_formats.keys import ReadRow, Row, json_list, optional_text, text_at
-from safetyanalyst.scenario_formats.strict import UnreadableError, shown
-from safetyanalyst.scenarios import Message, ToolCall, Trajectory
+from safetyanalyst.scenarios import Message, ToolCall, Trajectory, UnreadableError
 
 LEAKS = ("goal", "risk_description")
 """What R-Judge's annotators wrote about the outcome: whoever saw it would know the label, so it is read nowhere."""

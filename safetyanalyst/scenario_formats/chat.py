@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
+from safetyanalyst.scenario_formats.grammar import shown
 from safetyanalyst.scenario_formats.keys import optional_text, text_at
-from safetyanalyst.scenario_formats.strict import UnreadableError, shown, strict_json
-from safetyanalyst.scenarios import Message, Role, ToolCall
+from safetyanalyst.scenarios import Message, Role, ToolCall, UnreadableError, strict_json
 from safetyanalyst.trees import Defect, DefectCode
 
 _ROLES: dict[str, Role] = {

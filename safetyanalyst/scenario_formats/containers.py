@@ -11,14 +11,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
-from safetyanalyst.scenario_formats.strict import (
-    Piece,
-    UnreadableError,
-    json_state,
-    split_items,
-    split_values,
-    strict_json,
-)
+from safetyanalyst.scenario_formats.grammar import Piece, json_state, split_items, split_values
+from safetyanalyst.scenarios import UnreadableError, strict_json
 
 ContainerName = Literal["lines", "document", "text"]
 WINDOW_LINES = 64
@@ -118,11 +112,11 @@ def open_input(source: Source, is_record: RecordTest, *, may_be_text: bool) -> I
     size = 0
     for line in lines:
         head.append(line)
-        size += len(line.data)
         if line.data.strip():
             window.append(line)
-        if len(window) >= WINDOW_LINES or size >= WINDOW_BYTES:
-            break
+            size += len(line.data)
+            if len(window) >= WINDOW_LINES or size >= WINDOW_BYTES:
+                break
     return Input(_container(window, is_record, may_be_text), window, chain(head, lines))
 
 
@@ -204,9 +198,17 @@ def _container(window: list[Line], is_record: RecordTest, may_be_text: bool) -> 
         return "lines"
     if len(texts) > 1 and json_state(texts[0]) == "beginning" and _is_document(texts):
         return "document"
-    records = sum(is_record(value) for value in map(_try, texts) if not isinstance(value, UnreadableError))
+    records = sum(_holds_record(text, is_record) for text in texts)
     is_lines = records >= max(1, len(texts) * _RECORD_SHARE) or (len(texts) == 1 and json_state(texts[0]) == "beginning")
     return "lines" if is_lines or not may_be_text else "text"
+
+
+def _holds_record(text: str, is_record: RecordTest) -> bool:
+    value = _try(text)
+    if not isinstance(value, UnreadableError):
+        return is_record(value)
+    values = (_try(piece.text) for piece in split_items(text)) if text.startswith("[") else ()
+    return any(not isinstance(value, UnreadableError) and is_record(value) for value in values)
 
 
 def _is_document(texts: list[str]) -> bool:

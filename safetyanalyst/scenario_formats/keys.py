@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
-from safetyanalyst.scenario_formats.strict import UnreadableError, shown, strict_json
-from safetyanalyst.scenarios import Scenario
+from safetyanalyst.scenario_formats.grammar import shown
+from safetyanalyst.scenarios import Scenario, UnreadableError, strict_json
 
 Row: TypeAlias = dict[str, JsonValue]
 

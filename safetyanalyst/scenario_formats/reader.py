@@ -21,8 +21,7 @@ from safetyanalyst.scenario_formats.containers import (
     text_of_lines,
 )
 from safetyanalyst.scenario_formats.rows import format_of, id_of, read_row
-from safetyanalyst.scenario_formats.strict import UnreadableError
-from safetyanalyst.scenarios import Example, FormatName, Prompt, ReadFailure, Source
+from safetyanalyst.scenarios import Example, FormatName, Prompt, ReadFailure, Source, UnreadableError
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 

@@ -9,9 +9,9 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from safetyanalyst.scenario_formats.agents import read_r_judge, read_soda
 from safetyanalyst.scenario_formats.chat import Chat, read_chat
 from safetyanalyst.scenario_formats.containers import is_chat
+from safetyanalyst.scenario_formats.grammar import shown
 from safetyanalyst.scenario_formats.keys import ReadRow, Row, printable, text_at
-from safetyanalyst.scenario_formats.strict import UnreadableError, shown
-from safetyanalyst.scenarios import Example, Exchange, FormatName, Label, Prompt, Scalar, Scenario, Trajectory
+from safetyanalyst.scenarios import Example, Exchange, FormatName, Label, Prompt, Scalar, Scenario, Trajectory, UnreadableError
 from safetyanalyst.trees import Defect
 
 _TYPES = ("prompt", "exchange", "trajectory")

@@ -1,4 +1,4 @@
-"""JSON with one meaning only, and what little of JSON's grammar is needed to find a way through a broken file.
+"""What little of JSON's grammar is needed to tell files apart and to find a way through a broken one.
 
 Everything here is linear in the length of the text, whatever the text.
 """
@@ -6,27 +6,9 @@ Everything here is linear in the length of the text, whatever the text.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
-
-from pydantic import JsonValue
-
-MAX_DEPTH = 64
-"""JSON nested deeper is not read: neither a chat nor a tool's arguments need it, and recursion over it would overflow."""
-
-
-class UnreadableError(ValueError):
-    """A value is not what it must be to be read. The message names the key, what stands there and what was expected.
-
-    Args:
-        problem: What is wrong, in words, with the key.
-        expected: What should stand there.
-    """
-
-    def __init__(self, problem: str, expected: str = "") -> None:
-        super().__init__(f"{problem} (expected {expected})" if expected else problem)
+from typing import Literal, NamedTuple
 
 
 def shown(value: object) -> str:
@@ -39,76 +21,6 @@ def shown(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     text = ascii(value[:61] if isinstance(value, str) else value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def strict_json(text: str) -> JsonValue:
-    """Reads JSON that no two readers can understand differently.
-
-    Args:
-        text: One JSON value; blanks around it are fine.
-
-    Raises:
-        UnreadableError: It is not JSON, holds NaN or an infinity, gives a key two different values, or is nested deeper than
-            `MAX_DEPTH`.
-    """
-    try:
-        value: JsonValue = _STRICT.decode(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, character {error.colno}" if error.lineno > 1 else f"character {error.colno}"
-        raise UnreadableError(f"not JSON: {error.msg} at {place}") from error
-    except RecursionError as error:
-        raise _too_deep() from error
-    except UnreadableError:
-        raise
-    except ValueError as error:  # an integer of thousands of digits
-        raise UnreadableError(f"a number cannot be read: {str(error).partition(';')[0]}") from error
-    if text.count("[") + text.count("{") > MAX_DEPTH and not is_shallow(value, MAX_DEPTH):
-        raise _too_deep()
-    return value
-
-
-def is_shallow(value: JsonValue, depth: int) -> bool:
-    """Whether a value has at most so many objects and lists inside one another."""
-    level = [value]
-    for _ in range(depth + 1):
-        level = [item for it in level for item in _children(it)]
-        if not level:
-            return True
-    return False
-
-
-def _children(value: JsonValue) -> list[JsonValue]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
-
-
-def _too_deep() -> UnreadableError:
-    return UnreadableError("the JSON is nested too deep", f"at most {MAX_DEPTH} levels")
-
-
-def _no_conflict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        for key, found in pairs:
-            # repr, since 1 == True == 1.0 although they are different things to write
-            if found is not value[key] and repr(found) != repr(value[key]):
-                raise UnreadableError(f"key {shown(key)} is given twice with different values", "one value")
-    return value
-
-
-def _no_constant(text: str) -> float:
-    raise UnreadableError(f"{text} is not JSON", "a finite number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise UnreadableError(f"the number {text[:40]} is too large", "a finite number")
-    return value
-
-
-_STRICT = json.JSONDecoder(object_pairs_hook=_no_conflict, parse_constant=_no_constant, parse_float=_finite)
 
 
 JsonState = Literal["whole", "beginning", "more", "not"]

@@ -1,0 +1,131 @@
+"""The embedded specialists: harm and benefit trees for any scenario on a CPU, from weights that ship with the package.
+
+They write no text: a small learned model predicts rows of a tree (see `embedded_heads`). What they cannot read they say: a text in
+a script or language they have not seen gives no tree, which the policy sends to review.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from safetyanalyst.errors import BackendError
+from safetyanalyst.generation import Generation
+from safetyanalyst.generation.backends.embedded_heads import WEIGHTS, EmbeddedModel, Floats, Row
+from safetyanalyst.generation.backends.embedded_features import features_of_step
+from safetyanalyst.scenarios import Scenario, Trajectory
+from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.trees import Action, Defect, Effect, Provenance, Stakeholder, Tree, TreeKind
+from safetyanalyst.version import __version__
+
+_MIN_FAMILIARITY = 0.45  # below: not a language or kind of text that training has shown
+_EVIDENCE_MARGIN = 1.0  # steps that speak of an action this much less than the best one are evidence too
+
+
+class EmbeddedSpecialist:
+    """Writes one kind of tree.
+
+    Args:
+        kind: "harm" or "benefit".
+        model: The weights, shared by both specialists.
+        taxonomy: What its trees may say.
+    """
+
+    def __init__(self, kind: TreeKind, model: EmbeddedModel, taxonomy: Taxonomy) -> None:
+        self.kind: TreeKind = kind
+        self.model = model
+        self.taxonomy = taxonomy
+        self._heads = model.heads[kind]
+        if self._heads.pairs.shape[1] > len(taxonomy.actions(kind)) or len(self._heads.effects) != len(taxonomy.effects(kind)):
+            raise BackendError(f"the embedded specialists were trained on another taxonomy than {taxonomy.label}")
+        self._provenance = Provenance(
+            generator="embedded",
+            model=model.metadata.get("name", "embedded"),
+            model_hash=model.digest,
+            taxonomy=taxonomy.label,
+            code=__version__,
+        )
+
+    def generate(self, scenarios: Sequence[Scenario]) -> list[Generation]:
+        """A tree for every scenario, in order; see `TreeGenerator`."""
+        return [self._generate(scenario) for scenario in scenarios]
+
+    def _generate(self, scenario: Scenario) -> Generation:
+        try:
+            tree, defects = self._tree(scenario)
+        except Exception as error:  # whatever a hostile text does to one scenario stays with it
+            tree, defects = None, [Defect(code="generation_failed", path=self.kind, found=f"{type(error).__name__}: {error}"[:200])]
+        return Generation(
+            scenario_id=scenario.id, kind=self.kind, tree=tree, defects=tuple(defects), provenance=self._provenance
+        )
+
+    def _tree(self, scenario: Scenario) -> tuple[Tree | None, list[Defect]]:
+        reading = self.model.read(scenario)
+        if reading.familiarity < _MIN_FAMILIARITY:
+            found = f"{reading.familiarity:.0%} of the words are known"
+            return None, [Defect(code="unfamiliar_input", path=self.kind, found=found)]
+        rows = self._heads.rows(reading.z)
+        evidence = self._evidence(scenario, {row.action for row in rows}) if isinstance(scenario, Trajectory) else {}
+        return tree_of(rows, self.kind, self.model.stakeholders, self.taxonomy, evidence), []
+
+    def _evidence(self, scenario: Trajectory, actions: set[int]) -> dict[int, tuple[int, ...]]:
+        """For each action the steps that speak of it most."""
+        steps = scenario.steps()
+        if not steps:
+            return {}
+        projected = [self.model.project(features_of_step(scenario, step)) for step in steps]
+        scores: Floats = np.array([self._heads.action_scores(z) for z in projected])
+        return {
+            a: tuple(int(i) for i in np.flatnonzero(scores[:, a] >= scores[:, a].max() - _EVIDENCE_MARGIN)) for a in sorted(actions)
+        }
+
+
+def tree_of(
+    rows: Sequence[Row], kind: TreeKind, stakeholders: Sequence[str], taxonomy: Taxonomy, evidence: Mapping[int, tuple[int, ...]]
+) -> Tree:
+    """Predicted rows as a tree.
+
+    Args:
+        rows: Most probable first; a stakeholder stands where its first row does.
+        kind: "harm" or "benefit".
+        stakeholders: Names that the rows' indices mean.
+        taxonomy: Likewise for actions, effects and levels.
+        evidence: For each action index the steps it rests on.
+    """
+    nodes = [
+        Stakeholder(name=stakeholders[s], actions=tuple(_action(row, kind, taxonomy, evidence) for row in rows if row.stakeholder == s))
+        for s in dict.fromkeys(row.stakeholder for row in rows)
+    ]
+    return Tree(kind=kind, stakeholders=tuple(nodes))
+
+
+def _action(row: Row, kind: TreeKind, taxonomy: Taxonomy, evidence: Mapping[int, tuple[int, ...]]) -> Action:
+    effects = tuple(
+        Effect(
+            effect=taxonomy.effects(kind)[it.effect].name,
+            immediacy="immediate" if it.immediacy else "downstream",
+            extent=taxonomy.extents[it.extent].name,
+            likelihood=taxonomy.likelihoods[it.likelihood].name,
+        )
+        for it in row.effects
+    )
+    return Action(action=taxonomy.actions(kind)[row.action].name, evidence=evidence.get(row.action, ()), effects=effects)
+
+
+def load(kind: TreeKind, taxonomy: Taxonomy, *, weights: str = "") -> EmbeddedSpecialist:
+    """One embedded specialist, as the backend table asks for it.
+
+    Args:
+        kind: "harm" or "benefit".
+        taxonomy: What its trees may say.
+        weights: Another safetensors file than the package's own.
+    """
+    return EmbeddedSpecialist(kind, _model(Path(weights) if weights else WEIGHTS), taxonomy)
+
+
+@functools.lru_cache(maxsize=2)
+def _model(path: Path) -> EmbeddedModel:
+    return EmbeddedModel.load(path)

@@ -1,0 +1,1 @@
+"""What runs over whole files: bulk results, data sets, alignment, evaluation, training."""

@@ -1,0 +1,108 @@
+"""What the embedded specialists are trained from: teacher trees, and texts that carry only a label."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from safetyanalyst.errors import ConfigError
+from safetyanalyst.generation import notation
+from safetyanalyst.generation.backends.embedded_features import N_BUCKETS, features_of
+from safetyanalyst.scenarios import Example, ReadFailure, Scenario, read_examples
+from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.trees import HarmBenefitTree, Tree
+
+Floats = npt.NDArray[np.float64]
+
+
+class Taught(NamedTuple):
+    """A scenario with the teacher's trees.
+
+    Attributes:
+        scenario: What was judged.
+        trees: The teacher's.
+        label: 1 harmful, 0 harmless.
+        severity: 0 to 4.
+        weight: Less than 1 where a second annotator disagreed.
+        group: Scenarios of one group are never on both sides of a split.
+    """
+
+    scenario: Scenario
+    trees: HarmBenefitTree
+    label: int
+    severity: int
+    weight: float
+    group: str
+
+
+class Labelled(NamedTuple):
+    """A scenario with a label only."""
+
+    scenario: Scenario
+    label: int
+    weight: float
+    group: str
+
+
+def read_taught(path: Path, taxonomy: Taxonomy) -> Iterator[Taught]:
+    """Reads teacher trees (JSON lines in the teacher's format).
+
+    Raises:
+        ConfigError: A line is broken: training data is not to be guessed at.
+    """
+    rows = path.read_text(encoding="utf-8").splitlines()
+    for number, (line, item) in enumerate(zip(rows, read_examples(path), strict=True), start=1):
+        if isinstance(item, ReadFailure):
+            raise ConfigError(item.error, file=path, key=f"line {number}", expected="a teacher tree")
+        row: dict[str, Any] = json.loads(line)
+        trees = {kind: _tree(row, kind, taxonomy, path, number) for kind in ("harm", "benefit")}
+        agrees = row.get("second_opinion", row["harmful"]) == row["harmful"]
+        yield Taught(
+            item.scenario,
+            HarmBenefitTree(**trees),
+            int(row["harmful"]),
+            int(row["severity"]),
+            1.0 if agrees else 0.3,
+            f"{path.stem}/{row['id'][0]}/{row['group']}" if "group" in row else f"{path.stem}/{row['id']}",
+        )
+
+
+def read_labelled(paths: list[Path], weight: float) -> Iterator[Labelled]:
+    """Reads scenarios that carry a label; the others are passed over."""
+    for path in paths:
+        for item in read_examples(path):
+            if isinstance(item, Example) and item.label is not None:
+                # runs of one task by many agents share their texts: they stay together
+                task = item.fields.get("user_task") or item.scenario.id
+                yield Labelled(item.scenario, item.label, weight, f"{path.stem}/{item.fields.get('suite', '')}/{task}")
+
+
+def feature_matrix(scenarios: list[Scenario]) -> sparse.csr_array:
+    """(n, buckets) text features, without document frequencies."""
+    rows = [features_of(scenario) for scenario in scenarios]
+    indptr = np.cumsum([0, *(len(row.buckets) for row in rows)])
+    data = np.concatenate([row.values for row in rows]) if rows else np.empty(0)
+    columns = np.concatenate([row.buckets for row in rows]) if rows else np.empty(0, np.int64)
+    return sparse.csr_array((data, columns, indptr), shape=(len(rows), N_BUCKETS))
+
+
+def folds_of(groups: list[str], n_folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """(n,) fold of every row; rows of one group share theirs."""
+    names = sorted(set(groups))
+    assigned = np.random.default_rng(seed).permutation(len(names)) % n_folds
+    fold = dict(zip(names, assigned, strict=True))
+    return np.array([fold[group] for group in groups])
+
+
+def _tree(row: dict[str, Any], kind: Any, taxonomy: Taxonomy, path: Path, number: int) -> Tree:
+    parsed = notation.from_rows("\n".join(row[kind]) or "-", kind, taxonomy)
+    if parsed.tree is None or parsed.defects:
+        problem = parsed.defects[0].code if parsed.defects else "unreadable"
+        raise ConfigError(f"{kind} tree: {problem}", file=path, key=f"line {number}", expected="rows of the notation")
+    return parsed.tree
