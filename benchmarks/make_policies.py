@@ -1,6 +1,6 @@
 """Makes the shipped policies `balanced` and `strict` from trees that the embedded specialists predicted out of fold.
 
-    safetyanalyst train embedded --data FOLDER --out FILE.safetensors --out-of-fold OOF.jsonl
+    safetyanalyst train embedded --data FOLDER --out-of-fold OOF.jsonl
     python -m benchmarks.make_policies OOF.jsonl
 
 Both have the weights that `align` finds. They differ in where they cut: `balanced` at score 0, where its fitted probability is one

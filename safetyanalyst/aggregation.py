@@ -52,8 +52,8 @@ def harmfulness(matrix: FeatureMatrix, levels: Floats) -> Floats:
 def harmfulness_interval(matrix: FeatureMatrix, levels: Floats) -> ScoreIntervals:
     """The least and the greatest score that any completion of the missing features could give.
 
-    An effect with unreadable features lies between the least and the greatest cell it could stand in. A lost subtree, or a missing
-    tree, could hold any number of effects: it has no bound, unless every weight on its side is 0.
+    An effect with unreadable features lies between the least and the greatest cell it could stand in. A lost subtree, or a
+    missing tree, could hold any number of effects: it has no bound, unless every weight on its side is 0.
 
     Args:
         matrix: n rows.
@@ -130,6 +130,7 @@ class AggregationModel:
         self.n_starts = n_starts
         self.seed = seed
         self.max_iterations = max_iterations
+        self.loss_ = np.inf
 
     def fit(
         self, matrix: FeatureMatrix, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
@@ -150,6 +151,7 @@ class AggregationModel:
         objective = _Objective(matrix, y, _normalised(sample_weight, len(y)))
         n_ratios = len(self.space.ratios.names)
         self.starts_: list[Start] = []
+        self.loss_ = np.inf
         best: Floats | None = None
         for start in self._starting_points(n_ratios):
             found = minimize(
@@ -157,7 +159,7 @@ class AggregationModel:
                 options={"maxiter": self.max_iterations, "maxfun": 10 * self.max_iterations, "ftol": 1e-13, "gtol": 1e-9},
             )  # fmt: skip
             self.starts_.append(Start(loss=float(found.fun), converged=bool(found.success), iterations=int(found.nit)))
-            if best is None or found.fun < self.loss_:
+            if found.fun < self.loss_:
                 best, self.loss_, self.converged_ = found.x, float(found.fun), bool(found.success)
         assert best is not None
         self.ratios_ = np.clip(best, 0.0, 1.0)
@@ -230,7 +232,7 @@ class _Objective:
         return loss, self.products.gradient(ratios, upstream)
 
     def _slope(self, scores: Floats) -> Floats:
-        """d log_loss / d score, (n,)."""
+        """Derivative of `log_loss` by the score, (n,)."""
         if self.link == "both":
             slope: Floats = -self.sign * expit(-self.sign * scores)
             return slope

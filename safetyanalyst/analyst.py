@@ -38,7 +38,7 @@ class GeneratorConfig(Record):
     """
 
     backend: str
-    options: dict[str, JsonValue] = {}
+    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class AnalystConfig(Record):
@@ -108,6 +108,11 @@ class Analysis(Record):
         """One per effect."""
         return self.explanation.contributions
 
+    @property
+    def is_failed(self) -> bool:
+        """Whether a tree that the policy counts is missing altogether."""
+        return any(f"{kind} tree" in self.explanation.lost for kind in TREE_KINDS)
+
     def to_json(self) -> dict[str, Any]:
         """The published form; a bound that does not exist (something could add any amount) is null."""
         trees = {kind: None if tree is None else to_json(tree) for kind, tree in _sides(self.trees)}
@@ -121,8 +126,7 @@ class Analysis(Record):
             "decision": self.decision,
             "policy": {"name": self.policy.name, "hash": self.policy.hash},
             "contributions": [
-                contribution.model_dump() | {"evidence": list(contribution.evidence), "interval": _bounds(contribution.interval)}
-                for contribution in self.contributions
+                it.model_dump() | {"evidence": list(it.evidence), "interval": _bounds(it.interval)} for it in self.contributions
             ],
             "provenance": self.provenance,
         }
@@ -142,6 +146,11 @@ class FailedItem(Record):
     line: int | None
     error: str
     decision: Decision
+
+    @property
+    def is_failed(self) -> bool:
+        """Always true."""
+        return True
 
     def to_json(self) -> dict[str, Any]:
         """The published form."""

@@ -100,8 +100,8 @@ class WeightProducts:
             before[j] *= after
             after *= gathered[j]
         before[0] *= after
-        total: Floats = np.bincount(self._columns.ravel(), before.ravel(), minlength=len(self.names) + 1)
-        return total[:-1]
+        total = np.bincount(self._columns.ravel(), before.ravel(), minlength=len(self.names) + 1)
+        return total[:-1].astype(np.float64)
 
     @cached_property
     def incidence(self) -> npt.NDArray[np.int8]:
@@ -237,8 +237,10 @@ class FeatureSpace:
         if self.effect_keys:
             position = {key: i for i, key in enumerate(self.effect_keys)}
             effect = {c.name: position[c.group] for c in self.taxonomy.effects(kind)}
-        scales = (self._extents, self._likelihoods, self._immediacies)
-        return (action, effect, *({name: i for i, name in enumerate(scale)} for scale in scales))
+        scales: list[dict[str | None, int]] = [
+            {name: i for i, name in enumerate(scale)} for scale in (self._extents, self._likelihoods, self._immediacies)
+        ]
+        return (action, effect, *scales)
 
     def _products(self, factors_of: Callable[[TreeKind, Sequence[int]], tuple[str, ...]]) -> WeightProducts:
         per_cell: list[tuple[str, ...]] = []
@@ -296,7 +298,7 @@ class FeatureSpace:
 class _Anything(dict[str | None, int]):
     """Maps every name to 0: a dimension that no weight distinguishes."""
 
-    def get(self, key: str | None, default: Any = None) -> int:  # type: ignore[override]
+    def get(self, key: str | None, default: Any = None) -> int:
         del key, default
         return 0
 

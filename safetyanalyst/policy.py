@@ -1,7 +1,7 @@
 """A policy: weights people set, a threshold, and what to do in doubt. Scores go in, decisions come out.
 
-A policy is a reviewed document: a YAML file with every weight written out, an append-only list of edits with reasons, and a hash
-over its content. Score, threshold and decision are three things: the weights make the score, `threshold` cuts it, `review_band`
+A policy is a reviewed document: a YAML file with every weight written out, an append-only list of edits with reasons, and a
+hash over its content. Score, threshold and decision are three things: the weights make the score, `threshold` cuts it, `review_band`
 and `on_missing` say when a person must look.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import difflib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -247,21 +248,24 @@ def _tops(taxonomy: Taxonomy, kind: str) -> tuple[str, ...]:
 
 def _level_vector(policy: Policy, space: FeatureSpace) -> Floats:
     tops = {name for kind in space.spec.kinds for name in _tops(space.taxonomy, kind)}
+    where = f"policy {policy.name}"  # its file is not known any more
     for name, value in policy.weights.items():
         if name in tops and value != 1.0:
-            raise PolicyError("the top of a scale is fixed", key=f"weights.{name}", expected="1.0")
+            raise PolicyError("the top of a scale is fixed", file=where, key=f"weights.{name}", expected="1.0")
         if name not in tops and name not in space.levels.names:
             known = [*space.levels.names, *tops]
-            raise PolicyError("no such weight", key=f"weights.{name}", expected=_nearest(name, known))
+            raise PolicyError("no such weight", file=where, key=f"weights.{name}", expected=_nearest(name, known))
     missing = [name for name in space.levels.names if name not in policy.weights]
     if missing:
-        raise PolicyError("this weight is not given", key=f"weights.{missing[0]}", expected="a number in [0, 1]")
+        raise PolicyError(
+            "this weight is not given", file=where, key=f"weights.{missing[0]}", expected="a number in [0, 1]"
+        )  # fmt: skip
     for chain in space.order():
-        for below, above in zip(chain, chain[1:], strict=False):
+        for below, above in pairwise(chain):
             if policy.weights[below] > policy.weights[above]:
                 raise PolicyError(
                     f"levels out of order: {below} = {policy.weights[below]} is above {above} = {policy.weights[above]}",
-                    key=f"weights.{below}", expected=f"at most {policy.weights[above]}",
+                    file=where, key=f"weights.{below}", expected=f"at most {policy.weights[above]}",
                 )  # fmt: skip
     return np.array([policy.weights[name] for name in space.levels.names])
 

@@ -12,18 +12,21 @@ from safetyanalyst.taxonomy import load_taxonomy
 
 TAXONOMY = load_taxonomy()
 RUBBISH: list[Any] = [
-    None, "", " ", "?", "N/A", "very", "-", 0, -1, 7, 3.5, [], {}, [None], ["Major"], {"x": 1}, "Catastrophic", "99. Nothing at all",
+    None, "", " ", "?", "N/A", "very", "-", 2, -1, 7, 3.5, [], {},
+    [None], ["Major"], {"x": 1}, "Catastrophic", "99. Nothing at all",
     "none", "SAFE", "[Verdict] SAFE", "<|endoftext|>", "\x00", "\ud800", "\u202erojaM", 10**400, "x" * 3000,
 ]  # fmt: skip
 
 
-def harmful_tree(n_effects: int = 3) -> list[dict[str, Any]]:
-    """A published tree that any shipped policy blocks: grave, likely, immediate harms, and one benefit."""
+def harmful_tree() -> list[dict[str, Any]]:
+    """A published tree that any shipped policy blocks: grave, likely, immediate harms, and one benefit.
+
+    Each list holds one item, so that `[null]`, which is one item that was not read, does not say that there were fewer.
+    """
 
     def effects(kind: str, number: int, extent: str) -> list[dict[str, Any]]:
         name = next(it for it in TAXONOMY.effects(kind) if it.number == number).numbered  # type: ignore[arg-type]
-        effect = {"effect": name, "immediacy": True, "extent": extent, "likelihood": "High"}
-        return [dict(effect) for _ in range(n_effects if kind == "harm" else 1)]
+        return [{"effect": name, "immediacy": True, "extent": extent, "likelihood": "High"}]
 
     def action(name: str) -> str:
         category = TAXONOMY.action_named("harm", name)

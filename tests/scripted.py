@@ -49,9 +49,7 @@ class Scripted:
         if "crash" in text:
             raise RuntimeError(f"cannot bear {text}")
         tree, defects = _tree(self.kind, text, evidence=(0,) if isinstance(scenario, Trajectory) else ())
-        return Generation(
-            scenario_id=scenario.id, kind=self.kind, tree=tree, defects=defects, provenance=self._provenance
-        )
+        return Generation(scenario_id=scenario.id, kind=self.kind, tree=tree, defects=defects, provenance=self._provenance)
 
 
 def _tree(kind: TreeKind, text: str, evidence: tuple[int, ...]) -> tuple[Tree | None, tuple[Defect, ...]]:

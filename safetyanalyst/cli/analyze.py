@@ -39,12 +39,12 @@ FormatOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option("--out", help="Write JSON lines to this file; the same command goes on where it was interrupted.", metavar="FILE"),
+    typer.Option("--out", help="Write JSON lines here; the same command goes on where it was interrupted.", metavar="FILE"),
 ]
 
 
 def analyze(
-    text: Annotated[str | None, typer.Argument(help="A prompt; '-' reads standard input.", metavar="[TEXT]")] = None,
+    text: Annotated[str | None, typer.Argument(help="A prompt; '-' reads standard input.", metavar="TEXT")] = None,
     file: FileOption = None,
     format: FormatOption = "auto",
     config: ConfigOption = "embedded",
@@ -78,7 +78,7 @@ def analyze(
 def assess(
     trees: Annotated[list[Path], typer.Argument(help="JSON lines of stored analyses or published trees.", metavar="TREES...")],
     policy: PolicyOption = "balanced",
-    taxonomy: Annotated[str, typer.Option("--taxonomy", help="Taxonomy of the trees.", metavar="NAME|FILE")] = "safetyanalyst-v1",
+    taxonomy: Annotated[str, typer.Option(help="Taxonomy of the trees.", metavar="NAME|FILE")] = "safetyanalyst-v1",
     out: OutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -187,9 +187,8 @@ class _Tally:
 
     def add(self, result: Analysis | FailedItem) -> None:
         """Counts a result."""
-        trees = getattr(result, "trees", None)
         self._decisions[result.decision] += 1
-        self._failed += trees is None or any(getattr(trees, kind) is None for kind in self._kinds)
+        self._failed += result.is_failed
 
     def resume(self, records: Iterable[dict[str, Any]]) -> None:
         """Counts results that an earlier try has written."""

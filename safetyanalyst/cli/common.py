@@ -49,10 +49,12 @@ def existing(paths: Iterable[Path]) -> list[Path]:
     """The paths, once each is known to be a readable file.
 
     Raises:
-        typer.BadParameter: One is not.
+        ConfigError: One is not.
     """
+    from safetyanalyst.errors import ConfigError
+
     found = list(paths)
     for path in found:
         if not path.is_file():
-            raise typer.BadParameter(f"there is no file {str(path)!r}")
+            raise ConfigError("there is no such file", file=path)
     return found

@@ -31,12 +31,18 @@ def show_policy(policy: PolicyArgument = "balanced", as_json: JsonOption = False
 @policy_app.command("check")
 def check_policy(policy: PolicyArgument) -> None:
     """Check a policy against its taxonomy."""
+    from safetyanalyst import resources
+    from safetyanalyst.errors import PolicyError
     from safetyanalyst.policy import load_policy
     from safetyanalyst.taxonomy import load_taxonomy
 
     loaded = load_policy(policy)
     taxonomy = load_taxonomy(loaded.taxonomy)
-    bound = loaded.bind(taxonomy)
+    try:
+        bound = loaded.bind(taxonomy)
+    except PolicyError as error:
+        path = resources.find("policies", policy)
+        raise PolicyError(error.problem, file=path, key=error.key, expected=error.expected) from error
     typer.echo(f"{loaded.name}: good. {len(bound.levels)} weights over {taxonomy.label}, hash {loaded.hash}")
 
 

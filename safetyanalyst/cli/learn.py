@@ -94,6 +94,7 @@ def evaluate(
             note(f"{counts['unlabelled']} scenarios have no label and were left out")
     if counts["unreadable"]:
         note(f"{counts['unreadable']} lines could not be read; they have no label either, so no metric counts them")
+    if counts["unreadable"] or any(it.failed for it in metrics.values()):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -122,18 +123,24 @@ def _outcomes(
 
 @train_app.command("embedded")
 def train_embedded(
-    data: Annotated[Path, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")],
-    out: Annotated[Path, typer.Option("--out", help="Where the weights go.", metavar="FILE.safetensors")],
     config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="NAME|FILE")] = "embedded",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the weights go; by default into the package.", metavar="FILE.safetensors")
+    ] = None,
     out_of_fold: Annotated[
-        Path | None, typer.Option("--out-of-fold", help="Where trees predicted out of fold go, for `align`.", metavar="FILE.jsonl")
+        Path | None,
+        typer.Option("--out-of-fold", help="Write trees predicted out of fold instead, for `align`.", metavar="FILE.jsonl"),
     ] = None,
 ) -> None:
     """Train the embedded specialists from teacher trees."""
     from safetyanalyst.pipelines import train
 
-    trained = train.train_embedded(train.load_train_config(config), data, say=note)
-    train.save(trained, out)
+    loaded = train.load_train_config(config)
+    loaded = loaded.model_copy(update={"data_dir": data or loaded.data_dir, "out": out or loaded.out})
     if out_of_fold is not None:
-        train.save_out_of_fold(trained, out_of_fold)
-    typer.echo(json_line(trained.report.model_dump()))
+        typer.echo(json_line({"trees": train.write_out_of_fold_trees(loaded, out_of_fold)}))
+    else:
+        typer.echo(json_line(train.train_embedded(loaded).model_dump()))

@@ -1,7 +1,7 @@
 """Results of a long run in a file: one JSON line per item, in input order, safe to interrupt and to resume.
 
-Beside `results.jsonl` lies `results.jsonl.run.json` with what the run is (inputs and their hashes, policy, configuration). A run is
-resumed only if all of that is the same; lines that are there are kept, a line torn by a crash is written again.
+Beside `results.jsonl` lies `results.jsonl.run.json` with what the run is (inputs and their hashes, policy, configuration). A
+run is resumed only if all of that is the same; lines that are there are kept, a line torn by a crash is written again.
 """
 
 from __future__ import annotations
@@ -89,15 +89,25 @@ class ResultFile:
             _sync(file)
 
     def earlier(self) -> Iterator[dict[str, Any]]:
-        """What an earlier try has written."""
+        """What an earlier try has written.
+
+        Raises:
+            ConfigError: A line of it is no JSON.
+        """
         with self.path.open("rb") as file:
-            for line in islice(file, self.done):
-                yield json.loads(line)
+            for number, line in enumerate(islice(file, self.done), start=1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:  # a disk that failed, an editor
+                    raise ConfigError(f"line {number} is not a result", file=self.path, expected="JSON") from error
 
     def _check_same_run(self) -> None:
         if not self.manifest.exists():
             raise ConfigError("exists and is not an interrupted run", file=self.path, expected="another name for the results")
-        before = json.loads(self.manifest.read_text(encoding="utf-8"))
+        try:
+            before = dict(json.loads(self.manifest.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ConfigError("does not tell what run this is", file=self.manifest, expected="a manifest") from error
         now = json.loads(self.identity.model_dump_json())
         differing = [key for key in now if before.get(key) != now[key]]
         if differing:

@@ -10,19 +10,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from safetyanalyst.generation import notation, parsing
 from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
-from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Tree
+from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Tree, TreeKind
 
 _PUBLISHED_KEYS = ("tree", "harm-benefit tree")  # ours, and the column of the published dataset
 _LABEL_KEYS = ("label", "harmful")
 _TYPES = ("prompt", "exchange", "trajectory")
 _defects: TypeAdapter[tuple[Defect, ...]] = TypeAdapter(tuple[Defect, ...])
+_provenances: TypeAdapter[dict[TreeKind, Provenance]] = TypeAdapter(dict[TreeKind, Provenance])
 
 
 class StoredTrees(Record):
@@ -33,7 +34,7 @@ class StoredTrees(Record):
         type: Of the scenario; "tree" when the file does not say.
         trees: Harm and benefit tree, `None` for a missing one.
         defects: Those stored with the trees, and those found while reading.
-        provenance: As stored.
+        provenance: As stored, when it is of our form; nothing else of a record is passed on to what is made of it.
         label: 1 harmful, 0 harmless, `None` unlabelled.
         fields: The other scalar keys of the row.
     """
@@ -42,17 +43,17 @@ class StoredTrees(Record):
     type: Literal["prompt", "exchange", "trajectory", "tree"] = "tree"
     trees: HarmBenefitTree
     defects: tuple[Defect, ...] = ()
-    provenance: dict[str, JsonValue] = {}
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
     label: Literal[0, 1] | None = None
-    fields: dict[str, str | int | float | bool | None] = {}
+    fields: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
 
 def read_trees(source: Path | BinaryIO | Iterable[bytes], taxonomy: Taxonomy) -> Iterator[StoredTrees | ReadFailure]:
     """Reads stored trees, line by line.
 
-    A line is an object with one of: `trees` (our analyses), `tree` or `harm-benefit tree` (published form, as JSON or as a string
-    holding JSON), `harm` and `benefit` (lists of notation rows, the teacher's form); or it is a published list itself. An analysis
-    that failed when it was made (`error`) stays a failure.
+    A line is an object with one of: `trees` (our analyses), `tree` or `harm-benefit tree` (published form, as JSON or as a
+    string holding JSON), `harm` and `benefit` (lists of notation rows, the teacher's form); or it is a published list itself.
+    An analysis that failed when it was made (`error`) stays a failure.
 
     Args:
         source: A file, a stream or lines of bytes.
@@ -110,20 +111,22 @@ def _read_record(
         return ReadFailure(id=id, line=number, error="'defects' is not a list of {code, path, found}")
     # what our own form stores as null was recorded when it was lost
     found = [it for it in pair.defects if not (stored and "trees" in value and it.code == "missing_value")]
-    provenance = value.get("provenance")
+    return StoredTrees(
+        id=id,
+        type=value["type"] if value.get("type") in _TYPES else "tree",
+        trees=pair.trees,
+        defects=tuple(dict.fromkeys((*stored, *defects, *found))),
+        provenance=_provenance(value.get("provenance")),
+        label=None if label is None else 1 if label else 0,
+        fields=_scalars(value),
+    )
+
+
+def _provenance(value: object) -> dict[str, JsonValue]:
     try:
-        return StoredTrees(
-            id=id,
-            type=value["type"] if value.get("type") in _TYPES else "tree",
-            trees=pair.trees,
-            defects=tuple(dict.fromkeys((*stored, *defects, *found))),
-            provenance=provenance if isinstance(provenance, dict) else {},
-            label=None if label is None else 1 if label else 0,
-            fields=_scalars(value),
-        )
-    except ValidationError as error:  # numbers that are not finite, nesting without end
-        first = error.errors(include_input=False)[0]
-        return ReadFailure(id=id, line=number, error=f"{first['loc'][0]!r} cannot be read: {first['msg']}")
+        return {kind: it.model_dump() for kind, it in _provenances.validate_python(value).items()}
+    except ValidationError:
+        return {}
 
 
 def _scalars(value: dict[str, Any]) -> dict[str, str | int | float | bool | None]:

@@ -33,7 +33,7 @@ class Metrics(Record):
         n: Labelled scenarios.
         unsafe: How many are labelled unsafe.
         decisions: How many were allowed, sent to review, blocked.
-        failed: How many could not be read at all (they count by their decision).
+        failed: How many could not be read, or have no tree that the policy counts (they count by their decision).
         unscored: How many have no bound on the harm side, or no single score (ranked by the middle of their interval; unbounded
             harm ranks first).
         auroc: Of the score.
@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
         label: 1 unsafe, 0 safe.
         rank: What AUROC ranks by.
         decision: "allow", "review" or "block".
-        is_failed: It could not be read.
+        is_failed: It could not be read, or has no tree.
         is_unscored: It has no single score.
     """
 
@@ -83,7 +83,7 @@ def outcome(label: int, result: Analysis | FailedItem) -> Outcome:
         return Outcome(label, np.inf, result.decision, is_failed=True, is_unscored=True)
     low, high = result.interval
     middle = (low + high) / 2 if np.isfinite(low) and np.isfinite(high) else high if np.isinf(high) else low
-    return Outcome(label, float(middle), result.decision, is_failed=False, is_unscored=result.score is None)
+    return Outcome(label, float(middle), result.decision, is_failed=result.is_failed, is_unscored=result.score is None)
 
 
 def measure(outcomes: Sequence[Outcome], *, n_bootstrap: int = 1000, seed: int = 0) -> Metrics:

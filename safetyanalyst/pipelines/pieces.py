@@ -24,9 +24,9 @@ UNREADABLE, NOT_COUNTED = -1, -2  # in place of an offset
 
 _MAX_PIECES = 200_000  # stakeholder names are free text: forget all when a corpus has too many
 _PADDING = bytes(64)  # around a batch, so that every word of a fingerprint lies inside it
-_FROM_START, _FROM_END = (11, 24), (10, 19, 28, 37, 46, 55)  # where the words of a fingerprint lie: the parts of a piece that vary
+_FROM_START, _FROM_END = (11, 30), 48  # a fingerprint is made of two words from the start on and of the last bytes: what varies
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd and random-looking
-_SLOT_BITS = 18
+_SLOT_BITS = 19
 _NONE, _AMBIGUOUS = -1, -2  # in a slot, in place of a piece
 
 _B = r"[ \t\n\r]*"  # blanks as JSON has them, which are fewer than those of regular expressions
@@ -75,12 +75,15 @@ class Pieces:
 
     def __init__(self, space: FeatureSpace) -> None:
         self._space = space
-        self._forget()
+        self._known: dict[bytes, int] = {}
+        self._leaves: dict[str, tuple[int, int]] = {}
+        self._texts: npt.NDArray[Any] = np.empty(1024, object)
+        self._prints = np.zeros(1024, np.uint64)
+        self._slots = np.full(1 << _SLOT_BITS, _NONE, np.int32)
+        self._table = np.empty((4, 1024), np.int32)
 
     def identify(self, texts: Sequence[bytes]) -> Identified:
         """The pieces of at least one text."""
-        if len(self._rows) > _MAX_PIECES:
-            self._forget()
         joined = b"{".join((_PADDING, *texts, _PADDING))
         ends = np.append(np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("{")), len(joined))
         starts = np.append(0, ends[:-1] + 1)
@@ -93,41 +96,42 @@ class Pieces:
         behind = np.searchsorted(ends, np.cumsum([len(_PADDING), *(len(text) + 1 for text in texts)]))
         return Identified(ids[1:-1], np.diff(behind))
 
-    def table(self) -> Ints:
+    def table(self) -> npt.NDArray[np.int32]:
         """(4, known pieces): type, next, harm, benefit of every piece."""
-        if self._table.shape[1] < len(self._rows):
-            self._table = np.ascontiguousarray(np.array(self._rows, np.int64).T)
-        return self._table
+        return self._table[:, : len(self._known)]
 
-    def _forget(self) -> None:
-        self._known: dict[bytes, int] = {}
-        self._rows: list[Piece] = []
-        self._texts: npt.NDArray[Any] = np.empty(1024, object)
-        self._prints = np.zeros(1024, np.uint64)
-        self._slots: Ints = np.full(1 << _SLOT_BITS, _NONE)
-        self._table: Ints = np.empty((4, 0), np.int64)
+    def forget_when_full(self) -> None:
+        """Keeps memory flat over corpora of any size; what was identified before is void then."""
+        if len(self._known) <= _MAX_PIECES:
+            return
+        self._known.clear()
+        self._leaves.clear()
+        self._slots[:] = _NONE
 
     def _look_up(self, prints: npt.NDArray[np.uint64]) -> Ints:
         """Pieces with these fingerprints; negative where none, or more than one, is known."""
-        ids = self._slots[_slot(prints)]
-        return np.where(self._prints[ids] == prints, ids, np.minimum(ids, _NONE))
+        ids: Ints = self._slots.take(_slot(prints)).astype(np.int64)
+        strange = self._prints.take(ids, mode="wrap") != prints
+        ids[strange] = np.minimum(ids[strange], _NONE)
+        return ids
 
     def _learn(self, piece: bytes, fingerprint: np.uint64) -> int:
         """A piece by its whole text; one that was never seen is read."""
         id = self._known.get(piece)
         if id is not None:
             return id
-        id = len(self._rows)
+        id = len(self._known)
         if id == len(self._texts):
             self._texts = np.append(self._texts, np.empty(id, object))
             self._prints = np.append(self._prints, np.zeros(id, np.uint64))
+            self._table = np.hstack((self._table, np.empty((4, id), np.int32)))
         slot = _slot(fingerprint)
         if self._slots[slot] == _NONE:
             self._slots[slot] = id
         elif self._prints[self._slots[slot]] == fingerprint:
             self._slots[slot] = _AMBIGUOUS  # both will be told apart by their whole text
         self._known[piece], self._texts[id], self._prints[id] = id, piece, fingerprint
-        self._rows.append(self._read(piece.decode("utf-8", "surrogatepass")))
+        self._table[:, id] = self._read(piece.decode("utf-8", "surrogatepass"))
         return id
 
     def _read(self, piece: str) -> Piece:
@@ -165,7 +169,10 @@ class Pieces:
         body = _text_object(found[1])
         if after is None or body is None:
             return Piece(OTHER, OTHER)
-        return Piece(EFFECT, after, harm=self._leaf(body, "harm"), benefit=self._leaf(body, "benefit"))
+        if body not in self._leaves:  # one effect is spelt alike in front of every kind of ending
+            self._leaves[body] = (self._leaf(body, "harm"), self._leaf(body, "benefit"))
+        harm, benefit = self._leaves[body]
+        return Piece(EFFECT, after, harm, benefit)
 
     def _leaf(self, body: str, kind: TreeKind) -> int:
         """Offset of an effect within the block of its action, when it is complete as this kind."""
@@ -196,12 +203,16 @@ def _fingerprints(joined: bytes, starts: Ints, ends: Ints) -> npt.NDArray[np.uin
     lengths = ends - starts
     mixed = lengths.astype(np.uint64)
     for offset in _FROM_START:
-        mixed = mixed * _MULTIPLIER ^ words[np.minimum(starts + offset, len(words) - 1)]
-    for offset in _FROM_END:
-        mixed = mixed * _MULTIPLIER ^ words[np.maximum(ends - offset, 0)]
-    short = np.flatnonzero(lengths < _FROM_END[-1])  # words of a short piece reach into its neighbours
+        mixed *= _MULTIPLIER
+        mixed ^= words[np.minimum(starts + offset, len(words) - 1)]
+    endings = np.ndarray((len(joined) - _FROM_END + 1,), f"V{_FROM_END}", joined, strides=(1,))
+    for column in endings[np.maximum(ends - _FROM_END, 0)].view("<u8").reshape(len(ends), -1).T:
+        mixed *= _MULTIPLIER
+        mixed ^= column
+    short = np.flatnonzero(lengths < _FROM_END)  # words of a short piece reach into its neighbours
     mixed[short] = _short_fingerprints(words, starts[short], lengths[short])
-    return mixed * _MULTIPLIER
+    mixed *= _MULTIPLIER
+    return mixed
 
 
 def _short_fingerprints(words: npt.NDArray[np.uint64], starts: Ints, lengths: Ints) -> npt.NDArray[np.uint64]:
@@ -212,7 +223,7 @@ def _short_fingerprints(words: npt.NDArray[np.uint64], starts: Ints, lengths: In
 
 
 def _slot(fingerprints: Any) -> Any:
-    return (fingerprints >> np.uint64(64 - _SLOT_BITS)).astype(np.int64)
+    return (fingerprints >> np.uint64(64 - _SLOT_BITS)).astype(np.intp)
 
 
 def _text_object(inside: str) -> str | None:
@@ -228,8 +239,7 @@ def _text_object(inside: str) -> str | None:
 def _object(inside: str) -> dict[str, object] | None:
     """A JSON object of exactly one key with a string."""
     text = _text_object(inside)
-    value: dict[str, object] = json.loads(text, object_pairs_hook=list) if text is not None else []  # type: ignore[assignment]
-    pairs = list(value)
+    pairs: list[tuple[str, object]] = json.loads(text, object_pairs_hook=list) if text is not None else []
     if len(pairs) != 1 or not isinstance(pairs[0][1], str):
         return None
     return {pairs[0][0]: pairs[0][1]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -72,10 +73,12 @@ def taxonomy(document: Taxonomy) -> RenderableType:
 
 
 def metrics(sets: Mapping[str, Metrics], policy_: Policy) -> RenderableType:
-    """One row per set; intervals in brackets."""
-    table = Table(title=f"policy {plain(policy_.name)}: flagged = not allowed; 95 % bootstrap intervals", title_justify="left")
-    for column in ("set", "n (unsafe)", "AUROC", "F1", "recall", "false positives", "always-unsafe F1", "allow/review/block"):
-        table.add_column(column, justify="left" if column == "set" else "right")
+    """One row per set; intervals below the values."""
+    title = f"policy {plain(policy_.name)}: flagged = not allowed; 95 % bootstrap intervals"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("set", overflow="fold")  # long names give way, numbers do not
+    for column in ("n (unsafe)", "AUROC", "F1", "recall", "false\npositives", "always-\nunsafe F1", "allow/re-\nview/block"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, it in sets.items():
         decided = "/".join(str(it.decisions[d]) for d in ("allow", "review", "block"))
         cells = (it.auroc, it.f1, it.recall, it.false_positive_rate)
@@ -90,7 +93,7 @@ def _cell(estimate: Estimate) -> str:
         return "-"
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f}\n[{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f"{estimate.value:.3f}\n{estimate.low:.2f}-{estimate.high:.2f}"
 
 
 def _entry(name: str, definition: str) -> Text:
@@ -101,7 +104,8 @@ def _fit(fit: FitFacts) -> Text:
     converged = sum(start.converged for start in fit.starts)
     losses = sorted(start.loss for start in fit.starts)
     lines = [
-        f"aligned to {fit.rows} rows of {plain(fit.data)} ({fit.harmful} harmful; {fit.rows_left_out} left out), seed {fit.seed}",
+        f"aligned to {fit.rows} rows of {plain(fit.data)}"
+        f" ({fit.harmful} harmful; {fit.rows_left_out} left out), seed {fit.seed}",
         f"{fit.parameters} parameters, loss {fit.loss:.5f} (weights all 0: {fit.loss_at_zero_weights:.5f})",
         f"{len(losses)} starts, {converged} converged, losses {losses[0]:.5f} to {losses[-1]:.5f}",
         f"at a bound: {', '.join(fit.at_bounds) or 'none'}",

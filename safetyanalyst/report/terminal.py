@@ -157,8 +157,8 @@ def _strongest(result: Analysis) -> RenderableType:
     table.add_column(min_width=7, justify="right")
     table.add_column()
     for c in result_strongest(result.explanation.strongest()):
-        who = f"{plain(c.effect or 'an unknown effect')} on {plain(c.stakeholder)}"
-        table.add_row(Text(_signed(c.interval), style=_KIND_STYLES[c.kind]), Text(f"{who}, by {plain(c.action or c.description or '?')}"))
+        what = f"{c.effect or 'an unknown effect'} on {c.stakeholder}, by {c.action or c.description or '?'}"
+        table.add_row(Text(_signed(c.interval), style=_KIND_STYLES[c.kind]), Text(plain(what)))
     return Group(Text("What weighs most", style="bold"), table)
 
 

@@ -103,7 +103,7 @@ def test_what_is_no_generator_is_refused(plugged: Any) -> None:
 
 def test_options_that_a_backend_does_not_take_are_refused(plugged: Any) -> None:
     plugged(lambda kind, taxonomy: scripted.Scripted(kind, taxonomy))
-    with pytest.raises(BackendError, match="'plugged' does not take these options: .*colour"):
+    with pytest.raises(BackendError, match=r"'plugged' does not take these options: .*colour"):
         load_generator("plugged", "harm", TAXONOMY, {"colour": "blue"})
 
 
@@ -112,11 +112,11 @@ def test_a_backend_that_cannot_be_loaded_is_named_with_the_reason(plugged: Any, 
         raise OSError("no weights here")
 
     plugged(load)
-    with pytest.raises(BackendError, match="'plugged' cannot be loaded: OSError: no weights here"):
+    with pytest.raises(BackendError, match=r"'plugged' cannot be loaded: OSError: no weights here"):
         load_generator("plugged", "harm", TAXONOMY)
     for target in ("tests.no_such_module:load", "tests.scripted:no_such_function"):
         monkeypatch.setitem(generation.BACKENDS, "plugged", target)
-        with pytest.raises(BackendError, match="'plugged' cannot be loaded: .*no_such"):
+        with pytest.raises(BackendError, match=r"'plugged' cannot be loaded: .*no_such"):
             load_generator("plugged", "harm", TAXONOMY)
 
 
@@ -131,7 +131,7 @@ def test_what_a_backend_refuses_on_purpose_is_passed_on(plugged: Any) -> None:
 
 def test_an_unknown_backend_is_refused_with_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(scripted.install(tmp_path))
-    with pytest.raises(BackendError, match="no backend 'embeded'; known are embedded, .*scripted"):
+    with pytest.raises(BackendError, match=r"no backend 'embeded'; known are embedded, .*scripted"):
         load_generator("embeded", "harm", TAXONOMY)
     assert load_generator("scripted", "harm", TAXONOMY).kind == "harm"
 

@@ -105,9 +105,10 @@ def test_trees_of_any_sort(trees: list[Any], writer: dict[str, Any], i: int) -> 
 
 BASE = [json.dumps(tree) for tree in corpus(3, 8, 6)]
 SNIPPETS = [
-    "{", "}", "[", "]", ",", ":", '"', "\\", "\\u007b", "\\n", " ", "\n", "\xa0", "\x0b", "\x0c", "\u2028", "\ufeff", "\x00", "\ud800",
-    "null", "true", "NaN", "1", "{}", "[]", '"x": 1, ', '"effects": [', '"action": "x", ', '"stakeholder": "y", ', '"harms": []',
-    '{"stakeholder": "z", "harms": []}, ', "}]}]}]", "},{", "]}, {", '"extent": "Minor", ', '"lost": 3, ', "é", "Minor", "Low",
+    "{", "}", "[", "]", ",", ":", '"', "\\", "\\u007b", "\\n", " ", "\n", "\xa0", "\x0b", "\x0c", "\u2028", "\ufeff", "\x00",
+    "\ud800", "null", "true", "NaN", "1", "{}", "[]", '"x": 1, ', '"effects": [', '"action": "x", ', '"stakeholder": "y", ', '"harms": []',
+    '{"stakeholder": "z", "harms": []}, ', "}]}]}]", "},{", "]}, {", '"extent": "Minor", ',
+    '"lost": 3, ', "é", "Minor", "Low",
 ]  # fmt: skip
 edits = st.tuples(st.floats(0, 1), st.integers(0, 12), st.just("") | st.sampled_from(SNIPPETS))
 
@@ -119,7 +120,10 @@ def edited(text: str, changes: list[tuple[float, int, str]]) -> str:
     return text
 
 
-@given(st.lists(st.tuples(st.sampled_from(BASE), st.lists(edits, max_size=3)), min_size=1, max_size=6), st.sampled_from([0, 3, 5, 9]))
+@given(
+    st.lists(st.tuples(st.sampled_from(BASE), st.lists(edits, max_size=3)), min_size=1, max_size=6),
+    st.sampled_from([0, 3, 5, 9]),
+)
 def test_mutated_texts(cases: list[tuple[str, list[tuple[float, int, str]]]], i: int) -> None:
     assert_featurized([edited(text, changes) for text, changes in cases], [i])
 
@@ -134,7 +138,24 @@ def test_a_structural_sign_more_or_less(text: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["{", "}", "[]", '"', "\\", '", "harms": [{', "a{b}c", '\\"}]}]', "\u2028", "\x00", "{" * 50, "]}]}]", "\x7f", "\u00a0", "🙂", ""],
+    [
+        "{",
+        "}",
+        "[]",
+        '"',
+        "\\",
+        '", "harms": [{',
+        "a{b}c",
+        '\\"}]}]',
+        "\u2028",
+        "\x00",
+        "{" * 50,
+        "]}]}]",
+        "\x7f",
+        "\u00a0",
+        "🙂",
+        "",
+    ],
 )
 def test_braces_and_quotes_inside_strings(name: str) -> None:
     tree = json.loads(BASE[0])
@@ -171,7 +192,8 @@ def test_texts_over_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(featurize, "_BATCH_BYTES", 3000)
     texts = [json.dumps(tree) for tree in corpus(4, 25)]
     texts[3], texts[11], texts[24] = texts[3][:-5], "", texts[24].replace("Major", "Enormous")
-    assert len(list(featurize._batches([text.encode() for text in texts]))) > 3
+    monkeypatch.setattr(featurize, "_GROUP_BYTES", 9000)
+    assert len(list(featurize._batches([text.encode() for text in texts], 9000))) > 2
     assert_featurized(texts, [0, 3])
 
 
@@ -179,10 +201,10 @@ def test_texts_over_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     "worse",
     [
         {"_MULTIPLIER": np.uint64(0)},
-        {"_FROM_START": (), "_FROM_END": (10,)},
-        {"_FROM_START": (11,), "_FROM_END": (10, 19)},
+        {"_FROM_START": (), "_FROM_END": 8},
+        {"_FROM_START": (11,), "_FROM_END": 16},
         {"_SLOT_BITS": 1},
-        {"_SLOT_BITS": 3, "_FROM_END": (55,)},
+        {"_SLOT_BITS": 3, "_FROM_END": 64},
     ],
     ids=str,
 )
@@ -199,6 +221,7 @@ def test_fingerprints_that_are_alike_change_nothing(monkeypatch: pytest.MonkeyPa
 def test_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "_MAX_PIECES", 20)
     monkeypatch.setattr(featurize, "_BATCH_BYTES", 2000)
+    monkeypatch.setattr(featurize, "_GROUP_BYTES", 4000)
     texts = [json.dumps(tree) for tree in corpus(6, 20)]
     fresh = TextFeaturizer(SPACES[0])
     for _ in range(2):

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn import metrics as reference
+
+from safetyanalyst.policy import load_policy
+from tests.pipelines.test_align import labelled_rows
+
+Run = Callable[..., Any]
+
+
+def written(tmp_path: Path, rows: list[Any], name: str = "labelled.jsonl") -> Path:
+    path = tmp_path / name
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+# -- align -----------------------------------------------------------------------------------------------------------------
+
+
+def test_align_writes_a_policy_that_assess_can_use(sa: Run, tmp_path: Path) -> None:
+    rows = labelled_rows(80)
+    path, out = written(tmp_path, rows), tmp_path / "mine.yaml"
+    done = sa("align", path, "--out", out, "--base", "wildjailbreak-v1", "--starts", "2", "--json")
+    assert (done.status, done.err) == (0, "")
+    (report,) = done.lines
+    policy = load_policy(out)
+    assert report == {"policy": "mine", "hash": policy.hash, "fit": json.loads(policy.model_dump_json())["fit"]}
+    assert report["fit"]["rows"] == 80
+    assessed = sa("assess", path, "--policy", out, "--json")
+    assert assessed.status == 0
+    assert assessed.lines[0]["policy"] == {"name": "mine", "hash": policy.hash}
+    decided = [int(line["decision"] == "block") for line in assessed.lines]
+    assert reference.accuracy_score([row["label"] for row in rows], decided) > 0.8
+    losses = [
+        reference.log_loss([row["label"]], [1 / (1 + 2.718281828459045 ** -line["score"])], labels=[0, 1])
+        for row, line in zip(rows, assessed.lines, strict=True)
+    ]
+    assert sum(losses) / len(losses) == pytest.approx(report["fit"]["loss"], abs=1e-9)
+    assert sa("policy", "check", out).status == 0
+    again = sa("align", path, "--out", tmp_path / "more.yaml", "--base", out, "--name", "better", "--starts", "1")
+    assert again.status == 0
+    assert "better" in again.out
+    assert "aligned to 80 rows of labelled.jsonl" in " ".join(again.out.split())
+
+
+def test_align_takes_our_own_analyses_with_a_label(sa: Run, config: str, prompts: Any, tmp_path: Path) -> None:
+    analyses = sa("analyze", "--file", prompts(*["arson", "bread"] * 5, "unsure"), "--config", config, "--json").lines
+    rows = [line | {"label": int(line["decision"] != "allow")} for line in analyses]
+    done = sa("align", written(tmp_path, rows), "--out", tmp_path / "p.yaml", "--starts", "1", "--json")
+    assert done.status == 0
+    assert (done.lines[0]["fit"]["rows"], done.lines[0]["fit"]["rows_left_out"]) == (10, 1)
+
+
+def test_align_names_the_lines_it_could_not_read(sa: Run, tmp_path: Path) -> None:
+    path = written(tmp_path, [*labelled_rows(20), "rubbish", {"tree": [], "label": "\x1b[31myes"}])
+    done = sa("align", path, "--out", tmp_path / "p.yaml", "--starts", "1")
+    assert done.status == 3
+    assert f"{path}:21: " in done.err
+    assert f"{path}:22: label is" in done.err
+    assert "\x1b" not in done.err
+    assert load_policy(tmp_path / "p.yaml").fit is not None
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "says"),
+    [
+        ([], [], "no labelled rows"),
+        (["rubbish"], [], "no labelled rows"),
+        ("one class", [], "both classes"),
+        ("good", ["--base", "no-such"], "no policy named 'no-such'"),
+        ("good", ["--starts", "0"], "--starts"),
+        ("good", ["--out", "{folder}/no/such/folder.yaml"], "No such file or directory"),
+        ("good", ["--out", "{folder}"], "Is a directory"),
+    ],
+)
+def test_mistakes_of_the_caller_of_align(sa: Run, tmp_path: Path, rows: Any, arguments: list[str], says: str) -> None:
+    known = {"good": labelled_rows(12), "one class": [row | {"label": 1} for row in labelled_rows(4)]}
+    path = written(tmp_path, known[rows] if isinstance(rows, str) else rows)
+    out = tmp_path / "p.yaml"
+    given = ["--out", str(out), "--starts", "1", *(it.format(folder=tmp_path) for it in arguments)]
+    done = sa("align", path, *given)
+    assert (done.status, done.out) == (2, "")
+    assert says in " ".join(done.err.replace("│", " ").split())
+    assert not out.exists()
+
+
+# -- evaluate --------------------------------------------------------------------------------------------------------------
+
+
+def labelled(tmp_path: Path, *texts: str, name: str = "set.jsonl") -> Path:
+    """Prompts whose first word tells the label: "1 arson"."""
+    rows = [
+        {"id": f"p{i}", "text": text, "label": int(text[0]), "kind": "even" if i % 2 == 0 else "odd"}
+        for i, text in enumerate(texts)
+    ]
+    return written(tmp_path, rows, name)
+
+
+TEXTS = [
+    "1 arson",
+    "1 arson",
+    "1 bread",
+    "1 unsure",
+    "0 bread",
+    "0 bread",
+    "0 arson",
+    "0 gossip",
+    "1 gossip",
+    "0 unsure",
+    "1 arson",
+]
+
+
+def test_evaluate_measures_what_analyze_decides(sa: Run, config: str, tmp_path: Path) -> None:
+    path = labelled(tmp_path, *TEXTS)
+    done = sa("evaluate", path, "--config", config, "--bootstrap", "50", "--json")
+    assert (done.status, done.err) == (0, "")
+    (report,) = done.lines
+    assert report["policy"]["hash"] == load_policy("wildjailbreak-v1").hash
+    assert (report["unlabelled"], report["unreadable"]) == (0, 0)
+    found = report["sets"]["set"]
+    analyses = sa("analyze", "--file", path, "--config", config, "--json").lines
+    labels = [int(text[0]) for text in TEXTS]
+    flagged = [int(line["decision"] != "allow") for line in analyses]
+    blocked = [int(line["decision"] == "block") for line in analyses]
+    ranks = [sum(line["interval"]) / 2 for line in analyses]
+    expected = {
+        "auroc": reference.roc_auc_score(labels, ranks),
+        "f1": reference.f1_score(labels, flagged),
+        "recall": reference.recall_score(labels, flagged),
+        "precision": reference.precision_score(labels, flagged),
+        "specificity": reference.recall_score(labels, flagged, pos_label=0),
+        "false_positive_rate": 1 - reference.recall_score(labels, flagged, pos_label=0),
+        "blocked_f1": reference.f1_score(labels, blocked),
+        "blocked_recall": reference.recall_score(labels, blocked),
+        "blocked_false_positive_rate": 1 - reference.recall_score(labels, blocked, pos_label=0),
+    }
+    assert {name: found[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert all(found[name]["low"] <= found[name]["value"] <= found[name]["high"] for name in expected)
+    assert found["always_unsafe_f1"] == pytest.approx(reference.f1_score(labels, [1] * len(labels)))
+    assert found["decisions"] == {
+        name: [line["decision"] for line in analyses].count(name) for name in ("allow", "review", "block")
+    }
+    assert (found["n"], found["unsafe"], found["failed"], found["unscored"]) == (11, 6, 0, 2)
+
+
+def test_evaluate_by_file_and_by_key(sa: Run, config: str, tmp_path: Path) -> None:
+    first, second = (
+        labelled(tmp_path, *TEXTS, name="first.jsonl"),
+        labelled(tmp_path, "1 arson", "0 bread", name="second.jsonl"),
+    )
+    done = sa("evaluate", first, second, "--config", config, "--by", "kind", "--bootstrap", "5", "--json")
+    sets = done.lines[0]["sets"]
+    assert {name: it["n"] for name, it in sets.items()} == {
+        "first": 11, "first kind=even": 6, "first kind=odd": 5, "second": 2, "second kind=even": 1, "second kind=odd": 1,
+    }  # fmt: skip
+    drawn = sa("evaluate", first, second, "--config", config, "--bootstrap", "5")
+    assert drawn.status == 0
+    assert all(word in drawn.out for word in ("first", "second", "AUROC", "11 (6)", "wildjailbreak-v1"))
+    assert "\x1b" not in drawn.out
+
+
+def test_evaluate_leaves_out_what_has_no_label_and_says_so(sa: Run, config: str, tmp_path: Path) -> None:
+    path = labelled(tmp_path, "1 arson", "0 bread")
+    path.write_text(path.read_text() + '{"id": "u", "text": "x"}\nrubbish\n', encoding="utf-8")
+    done = sa("evaluate", path, "--config", config, "--bootstrap", "5", "--json")
+    assert done.status == 3
+    assert (done.lines[0]["unlabelled"], done.lines[0]["unreadable"]) == (1, 1)
+    assert done.lines[0]["sets"]["set"]["n"] == 2
+    drawn = sa("evaluate", path, "--config", config, "--bootstrap", "5")
+    assert drawn.status == 3
+    assert "1 scenarios have no label" in drawn.err
+    assert "1 lines could not be read" in drawn.err
+
+
+def test_evaluate_counts_scenarios_without_trees_as_failed(sa: Run, config: str, tmp_path: Path) -> None:
+    done = sa("evaluate", labelled(tmp_path, "1 arson", "0 crash", "0 bread"), "--config", config, "--bootstrap", "5", "--json")
+    assert done.status == 3
+    found = done.lines[0]["sets"]["set"]
+    assert (found["failed"], found["unscored"], found["decisions"]["review"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "says"),
+    [
+        ('{"id": "u", "text": "x"}\n', [], "none of the scenarios has a label"),
+        ("", [], "none of the scenarios has a label"),
+        ('{"id": "u", "text": "x", "label": 1}\n', ["--format", "no-such"], "no format 'no-such'"),
+        ('{"id": "u", "text": "x", "label": 1}\n', ["--config", "no-such"], "named 'no-such'"),
+        ('{"id": "u", "text": "x", "label": 1}\n', ["--policy", "no-such"], "no policy named 'no-such'"),
+        ('{"id": "u", "text": "x", "label": 1}\n', ["--bootstrap", "0"], "--bootstrap"),
+        ('{"id": "u", "text": "x", "label": 1}\n', ["no-such.jsonl"], "no such file"),
+    ],
+)
+def test_mistakes_of_the_caller_of_evaluate(
+    sa: Run, config: str, tmp_path: Path, content: str, arguments: list[str], says: str
+) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text(content, encoding="utf-8")
+    done = sa("evaluate", path, *([] if "--config" in arguments else ["--config", config]), *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert says in " ".join(done.err.replace("│", " ").split())
