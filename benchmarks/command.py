@@ -2,8 +2,8 @@
 
     python benchmarks/command.py PROMPTS.jsonl [--json]
 
-PROMPTS.jsonl holds at least 1,000 prompts. Every figure is taken from the installed `safetyanalyst` command, but for the warm answer,
-which is taken in this process.
+PROMPTS.jsonl holds at least 1,000 prompts. Every figure is taken from the `safetyanalyst` command, but the warm answer, which
+is taken in this process.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -35,11 +36,12 @@ def main() -> None:
         weights = plain_loop.weights_of(groups, parameters)
         scores = [plain_loop.score(tree, weights) for tree in trees]
         sets.append({"parameters": dict(zip(names, parameters, strict=True)), "scores": scores})
-    TARGET.write_text(json.dumps({"seed": SEED, "sizes": SIZES, "trees": trees, "sets": sets}, indent=1) + "\n", encoding="utf-8")
+    data = {"seed": SEED, "sizes": SIZES, "trees": trees, "sets": sets}
+    TARGET.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def _pairs(levels: tuple[str, ...]) -> list[tuple[str, str]]:
-    return list(zip(levels, levels[1:], strict=False))
+    return list(itertools.pairwise(levels))
 
 
 if __name__ == "__main__":

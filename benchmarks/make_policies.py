@@ -3,9 +3,9 @@
     safetyanalyst train embedded --data FOLDER --out-of-fold OOF.jsonl
     python -m benchmarks.make_policies OOF.jsonl
 
-Both have the weights that `align` finds. They differ in where they cut: `balanced` at score 0, where its fitted probability is one
-half, with a review band that holds a tenth of the aligned texts; `strict` where at most one in twenty unsafe texts is allowed, and it
-blocks when something is missing.
+Both have the weights that `align` finds. They differ in where they cut: `balanced` at score 0, where its fitted probability is
+one half, with a review band that holds a tenth of the aligned texts; `strict` where at most one in twenty unsafe texts is
+allowed, and it blocks when something is missing.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def main() -> None:
     balanced = fitted.model_copy(
         update={
             "description": "For general use with the embedded specialists: aligned to teacher labels on trees predicted out of "
-            f"fold; a tenth of those texts falls into the review band.",
+            "fold; a tenth of those texts falls into the review band.",
             "review_band": ReviewBand(below=band, above=band),
         }
     )
     strict = fitted.model_copy(
         update={
             "name": "strict",
-            "description": "For deployments where a missed harm costs more than many false alarms: the weights of balanced, cut so "
-            "that out of fold one in twenty unsafe texts scores below; blocks when something is missing.",
+            "description": "For deployments where a missed harm costs more than many false alarms: the weights of balanced, cut "
+            "so that out of fold one in twenty unsafe texts is allowed; blocks when something is missing.",
             "threshold": cut,
             "on_missing": "block",
         }

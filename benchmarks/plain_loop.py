@@ -1,10 +1,10 @@
-"""The paper's definition as a plain loop over parsed JSON: what a careful reader writes first, and the way published code works.
+"""The paper's definition as a plain loop over parsed JSON: what a careful reader writes first, the way published code works.
 
     H = sum over stakeholders of [ sum over harmful actions and effects  W_action * extent * likelihood * discount^(downstream)
                                    - relative weight * the same sum over benefits without W_action ]
 
-The category of an action is the first of the 16 group names that stands in its text. It serves as yardstick for speed and, being
-independent of our kernel, for parity.
+The category of an action is the first of the 16 group names that stands in its text. The loop is the yardstick for speed and,
+being independent of our kernel, for parity.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Every figure is a ratio of medians taken in turns in the same process, so that a
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -28,9 +29,10 @@ if __package__ in (None, ""):  # run as a file: `python benchmarks/speed.py`
 
 from benchmarks import plain_loop, synthetic
 from safetyanalyst.aggregation import AggregationModel, harmfulness, log_loss
-from safetyanalyst.features import FeatureMatrix, FeatureSpace, Floats
+from safetyanalyst.features import FeatureMatrix, FeatureSpace
 from safetyanalyst.pipelines.featurize import TextFeaturizer
 from safetyanalyst.taxonomy import load_taxonomy
+from safetyanalyst.weights import Floats
 
 N_TREES, N_EFFECTS, N_STARTS = 500, 100, 16
 
@@ -135,7 +137,7 @@ def _plain_weights(space: FeatureSpace, ratios: Floats) -> plain_loop.PlainWeigh
 
 
 def _steps(levels: Sequence[str]) -> list[str]:
-    return [f"{low}_to_{high}" for low, high in zip(levels, levels[1:], strict=False)]
+    return [f"{low}_to_{high}" for low, high in itertools.pairwise(levels)]
 
 
 def _in_turns(

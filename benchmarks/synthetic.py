@@ -10,7 +10,7 @@ import numpy as np
 from safetyanalyst.taxonomy import Taxonomy
 
 Published = list[dict[str, Any]]
-_WORDS = "tenants nurses drivers fishers bakers pupils clerks voters miners guests singers porters".split()
+_WORDS = ("tenants", "nurses", "drivers", "fishers", "bakers", "pupils", "clerks", "voters", "miners", "guests", "singers")
 
 
 def published_tree(rng: np.random.Generator, taxonomy: Taxonomy, n_effects: int) -> Published:

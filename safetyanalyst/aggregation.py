@@ -16,8 +16,9 @@ import numpy.typing as npt
 from scipy.special import expit, log_expit
 
 from safetyanalyst.errors import FitError
-from safetyanalyst.features import FeatureMatrix, FeatureSpace, Floats
+from safetyanalyst.features import FeatureMatrix, FeatureSpace
 from safetyanalyst.records import Record
+from safetyanalyst.weights import Floats
 
 Link = Literal["both", "harms", "benefits"]
 _CLIP = 1e-6  # the published code clips probabilities here

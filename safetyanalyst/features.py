@@ -1,12 +1,12 @@
 """Trees -> sparse counts per cell, the one kernel under everything.
 
-Every effect falls in one cell (kind, action, effect, extent, likelihood, immediacy). With X the counts (scenarios x cells),
+Every effect falls in one cell (kind, action, effect, extent, likelihood, immediacy). With X the counts (scenarios x cells) and
+cell(w) the products of named weights (see `weights`),
 
-    score = X @ cell(w),        cell(w)_c = sign_c * prod_k w_k ** A[c, k]
+    score = X @ cell(w)
 
-where A (cells x weights) is 0 or 1, so the score is linear in every single weight. `WeightProducts` is A; there are two of them
-over the same cells: one by *levels*, which people read and steer (extent "minor" = 0.2), one by *ratios*, which a fit searches
-(minor / significant = 0.5), because ratios in [0, 1] keep the levels in order by construction.
+There are two sets of weights over the same cells: *levels*, which people read and steer (extent "minor" = 0.2), and *ratios*,
+which a fit searches (minor / significant = 0.5), because ratios in [0, 1] keep the levels in order by construction.
 
 A feature that could not be read leaves an effect in one of several cells: a *pattern*. A lost subtree could hold anything. Both
 turn the score into an interval.
@@ -28,9 +28,7 @@ from scipy import sparse
 from safetyanalyst.records import Record
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TREE_KINDS, Action, Effect, HarmBenefitTree, Tree, TreeKind
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from safetyanalyst.weights import Floats, Ints, WeightProducts
 
 SIGN: dict[TreeKind, float] = {"harm": 1.0, "benefit": -1.0}
 
@@ -55,64 +53,6 @@ class FeatureSpaceSpec(Record):
     def kinds(self) -> tuple[TreeKind, ...]:
         """The kinds of trees that count."""
         return {"both": TREE_KINDS, "harms": TREE_KINDS[:1], "benefits": TREE_KINDS[1:]}[self.analysis]
-
-
-@dataclass(frozen=True)
-class WeightProducts:
-    """Cell values as signed products of named weights.
-
-    Attributes:
-        names: Name of each weight, length K.
-        factors: (cells, m) indices into the weights; K stands for the constant 1.
-        sign: (cells,) +1 for harm cells, -1 for benefit cells.
-    """
-
-    names: tuple[str, ...]
-    factors: Ints
-    sign: Floats
-
-    def values(self, weights: Floats) -> Floats:
-        """cell(w): (cells,) signed products of `weights` (K,)."""
-        extended = np.empty(len(self.names) + 1)
-        extended[:-1] = weights
-        extended[-1] = 1.0
-        product: Floats = self.sign * np.multiply.reduce(extended.take(self._columns), axis=0)
-        return product
-
-    def gradient(self, weights: Floats, upstream: Floats) -> Floats:
-        """d(upstream . cell(w)) / dw, exact where weights are 0: by leave-one-out products.
-
-        Args:
-            weights: (K,).
-            upstream: (cells,), the derivative of the objective by each cell value.
-
-        Returns:
-            (K,).
-        """
-        gathered = np.append(weights, 1.0)[self._columns]  # (m, cells)
-        m = len(gathered)
-        before = np.empty_like(gathered)
-        before[0] = self.sign * upstream
-        for j in range(1, m):
-            np.multiply(before[j - 1], gathered[j - 1], out=before[j])
-        after = np.ones(gathered.shape[1])
-        for j in range(m - 1, 0, -1):
-            before[j] *= after
-            after *= gathered[j]
-        before[0] *= after
-        total = np.bincount(self._columns.ravel(), before.ravel(), minlength=len(self.names) + 1)
-        return total[:-1].astype(np.float64)
-
-    @cached_property
-    def incidence(self) -> npt.NDArray[np.int8]:
-        """A: (cells, K) of 0 and 1."""
-        dense = np.zeros((len(self.sign), len(self.names) + 1), np.int8)
-        np.put_along_axis(dense, self.factors, 1, axis=1)
-        return dense[:, :-1]
-
-    @cached_property
-    def _columns(self) -> Ints:
-        return np.ascontiguousarray(self.factors.T)
 
 
 class FeatureSpace:
@@ -237,9 +177,8 @@ class FeatureSpace:
         if self.effect_keys:
             position = {key: i for i, key in enumerate(self.effect_keys)}
             effect = {c.name: position[c.group] for c in self.taxonomy.effects(kind)}
-        scales: list[dict[str | None, int]] = [
-            {name: i for i, name in enumerate(scale)} for scale in (self._extents, self._likelihoods, self._immediacies)
-        ]
+        levels = (self._extents, self._likelihoods, self._immediacies)
+        scales: list[dict[str | None, int]] = [{name: i for i, name in enumerate(scale)} for scale in levels]
         return (action, effect, *scales)
 
     def _products(self, factors_of: Callable[[TreeKind, Sequence[int]], tuple[str, ...]]) -> WeightProducts:

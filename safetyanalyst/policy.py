@@ -1,8 +1,8 @@
 """A policy: weights people set, a threshold, and what to do in doubt. Scores go in, decisions come out.
 
 A policy is a reviewed document: a YAML file with every weight written out, an append-only list of edits with reasons, and a
-hash over its content. Score, threshold and decision are three things: the weights make the score, `threshold` cuts it, `review_band`
-and `on_missing` say when a person must look.
+hash over its content. Score, threshold and decision are three things: the weights make the score, `threshold` cuts it,
+`review_band` and `on_missing` say when a person must look.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from safetyanalyst import resources
 from safetyanalyst.aggregation import Start
 from safetyanalyst.errors import PolicyError
-from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec, Floats
+from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec
 from safetyanalyst.records import Record
 from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.weights import Floats
 
 FORMAT = "safetyanalyst-policy/1"
 Decision = Literal["allow", "review", "block"]

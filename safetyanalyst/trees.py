@@ -126,8 +126,8 @@ class Tree(Record):
     Attributes:
         kind: "harm" or "benefit".
         stakeholders: In the order they were written.
-        lost: Number of subtrees that were there and could not be read. Each may hold any number of effects, so a tree with a lost
-            subtree has no bound on its side of the score.
+        lost: Number of subtrees that were there and could not be read. Each may hold any number of effects, so a tree with a
+            lost subtree has no bound on its side of the score.
     """
 
     kind: TreeKind

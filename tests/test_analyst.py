@@ -205,6 +205,7 @@ def test_a_generator_that_breaks_its_promise_costs_only_the_scenario_it_breaks_i
     assert odd.trees.harm is None
     assert odd.decision == "review"
     assert [defect.code for defect in odd.defects] == ["generation_failed"]
+    odd.defects[0].model_dump_json()  # which lone surrogates would not let happen
     json.dumps(odd.to_json(), allow_nan=False)
 
 

@@ -128,7 +128,7 @@ def train_embedded(
         Path | None, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where the weights go; by default into the package.", metavar="FILE.safetensors")
+        Path | None, typer.Option("--out", help="File for the weights; by default the package's own.", metavar="SAFETENSORS")
     ] = None,
     out_of_fold: Annotated[
         Path | None,

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from safetyanalyst.analyst import Analysis, FailedItem
-from safetyanalyst.features import Floats
 from safetyanalyst.records import Record
+from safetyanalyst.weights import Floats
 
 
 class Estimate(Record):

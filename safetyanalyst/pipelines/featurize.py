@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from safetyanalyst.features import FeatureMatrix, FeatureSpace, Ints
+from safetyanalyst.features import FeatureMatrix, FeatureSpace
 from safetyanalyst.generation import parsing
 from safetyanalyst.pipelines import pieces
 from safetyanalyst.pipelines.pieces import Pieces
+from safetyanalyst.weights import Ints
 
 _BATCH_BYTES = 1 << 18  # small enough for the processor's cache
 _GROUP_BYTES = 1 << 25  # bounds the memory that goes with a corpus of any size

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from safetyanalyst.features import FeatureSpace, Ints
+from safetyanalyst.features import FeatureSpace
 from safetyanalyst.generation import parsing
 from safetyanalyst.trees import Effect, TreeKind
+from safetyanalyst.weights import Ints
 
 START, STAKEHOLDER, ACTION, EFFECT, END, OTHER = range(6)
 UNREADABLE, NOT_COUNTED = -1, -2  # in place of an offset

@@ -152,6 +152,7 @@ def test_hostile_lines_never_stop_the_reading(line: str) -> None:
         assert analysis.decision == "review"
         assert analysis.defects
         json.dumps(analysis.to_json(), allow_nan=False)
+        found.model_dump_json()  # which lone surrogates would not let happen
     else:
         assert (found.line, bool(found.error)) == (2, True)
         found.model_dump_json()
