@@ -110,8 +110,12 @@ class Analysis(Record):
 
     @property
     def is_failed(self) -> bool:
-        """Whether a tree that the policy counts is missing altogether."""
-        return any(f"{kind} tree" in self.explanation.lost for kind in TREE_KINDS)
+        """Whether a tree that the policy counts is missing through a failure.
+
+        A generator that says it does not know this kind of input has not failed: that is its answer, and the decision takes it in.
+        """
+        missing = any(f"{kind} tree" in self.explanation.lost for kind in TREE_KINDS)
+        return missing and not any(defect.code == "unfamiliar_input" for defect in self.defects)
 
     def to_json(self) -> dict[str, Any]:
         """The published form; a bound that does not exist (something could add any amount) is null."""

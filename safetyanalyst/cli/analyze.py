@@ -173,7 +173,7 @@ def _to_file(results: ResultFile, made: Iterable[Analysis | FailedItem], policy:
 
 
 class _Tally:
-    """Counts decisions and failures, and knows the exit status. An item without a tree that the policy counts has failed."""
+    """Counts decisions and failures, and knows the exit status."""
 
     def __init__(self, policy: Policy) -> None:
         self._kinds = policy.space.kinds
@@ -194,8 +194,9 @@ class _Tally:
         """Counts results that an earlier try has written."""
         for record in records:
             trees = record.get("trees") or {}
+            is_unfamiliar = any(defect["code"] == "unfamiliar_input" for defect in record.get("defects", ()))
             self._decisions[record["decision"]] += 1
-            self._failed += any(trees.get(kind) is None for kind in self._kinds)
+            self._failed += not is_unfamiliar and any(trees.get(kind) is None for kind in self._kinds)
 
     def summary(self) -> str:
         """In words."""

@@ -196,13 +196,19 @@ def train_on(items: Sequence[Item], encoded: Sequence[Encoded], config: TrainEmb
 def head_inputs(
     members: Sequence[Member], folds: npt.NDArray[np.int64], ngrams: Any, features: Floats, facts: ModelFacts
 ) -> Floats:
-    """Drivers and hidden layers of items, (n, 2 + hidden); the drivers are those of the network that never saw the item."""
+    """What the heads learn from: drivers and hidden layers of items, (n, 2 + hidden), of the network that never saw the item.
+
+    The other networks know the item's label too well to be believed. Their part is zero and the one that is left counts for all,
+    so that a head later meets the same sum.
+    """
     runs = [forward(member.parameters, ngrams, features) for member in members]
-    hidden = np.concatenate([run.hidden for run in runs], axis=1)
-    rows = []
+    width = runs[0].hidden.shape[1]
+    inputs = np.zeros((len(folds), 2 + width * len(runs)), np.float32)
     for i, fold in enumerate(folds):
-        rows.append(np.concatenate([split_outputs(runs[fold].outputs[i], hidden[i], facts).drivers, hidden[i]]))
-    return np.stack(rows).astype(np.float32)
+        hidden = runs[fold].hidden[i]
+        inputs[i, :2] = split_outputs(runs[fold].outputs[i], hidden, facts).drivers
+        inputs[i, 2 + fold * width : 2 + (fold + 1) * width] = len(runs) * hidden
+    return inputs
 
 
 def out_of_fold_trees(config: TrainEmbeddedConfig, n_folds: int = 5) -> Iterator[dict[str, Any]]:

@@ -239,3 +239,10 @@ def test_the_embedded_pair_stands_behind_the_default(sa: Run, prompts: Any) -> N
     assert [list(line) for line in done.lines] == [KEYS] * 3
     assert done.lines[0]["decision"] == "allow"
     assert done.lines[0]["policy"]["name"] == "balanced"
+
+
+def test_a_script_that_the_specialists_do_not_know_is_reviewed_and_no_failure(sa: Run) -> None:
+    done = sa("analyze", "ᚠᛇᚻ ᛒᛦᚦ ᚠᚱᚩᚠᚢᚱ ᚠᛁᚱᚪ ᚷᛖᚻᚹᛦᛚᚳᚢᛗ", "--json")
+    (record,) = map(json.loads, done.out.splitlines())
+    assert (done.status, record["decision"], record["trees"]) == (0, "review", {"harm": None, "benefit": None})
+    assert {defect["code"] for defect in record["defects"]} == {"unfamiliar_input"}
