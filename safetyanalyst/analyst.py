@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 
 from safetyanalyst import generation, resources
-from safetyanalyst.errors import BackendError, ConfigError
+from safetyanalyst.errors import BackendError
 from safetyanalyst.explanation import Contribution, Explanation, Interval, explain
 from safetyanalyst.generation import Generation, TreeGenerator
 from safetyanalyst.generation.notation import to_json
@@ -112,7 +112,7 @@ class Analysis(Record):
     def is_failed(self) -> bool:
         """Whether a tree that the policy counts is missing through a failure.
 
-        A generator that says it does not know this kind of input has not failed: that is its answer, and the decision takes it in.
+        A generator that says it does not know this kind of input has not failed: that is its answer, and the decision heeds it.
         """
         missing = any(f"{kind} tree" in self.explanation.lost for kind in TREE_KINDS)
         return missing and not any(defect.code == "unfamiliar_input" for defect in self.defects)
@@ -314,13 +314,7 @@ def load_config(name_or_path: str | Path) -> AnalystConfig:
     Raises:
         ConfigError: It breaks a rule; names file, key and what was expected.
     """
-    path = resources.find("configs", name_or_path)
-    data = dict(resources.read_yaml(path))
-    found = data.pop("format", None)
-    if found != FORMAT:
-        raise ConfigError(f"unknown format {found!r}", file=path, key="format", expected=FORMAT)
-    config: AnalystConfig = resources.validate(AnalystConfig, data, file=path, error=ConfigError)
-    return config
+    return resources.load(AnalystConfig, "configs", name_or_path, format=FORMAT)
 
 
 def _as_scenario(item: Scenario | Example | str, id: str) -> Scenario:

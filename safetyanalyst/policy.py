@@ -215,13 +215,7 @@ def load_policy(name_or_path: str | Path) -> Policy:
         PolicyError: The file breaks a rule; it names file, key and what was expected.
         ConfigError: There is no such file, or it is not YAML.
     """
-    path = resources.find("policies", name_or_path)
-    data = dict(resources.read_yaml(path))
-    found = data.pop("format", None)
-    if found != FORMAT:
-        raise PolicyError(f"unknown format {found!r}", file=path, key="format", expected=FORMAT)
-    policy: Policy = resources.validate(Policy, data, file=path, error=PolicyError)
-    return policy
+    return resources.load(Policy, "policies", name_or_path, format=FORMAT, error=PolicyError)
 
 
 def dump_policy(policy: Policy) -> str:
@@ -279,8 +273,10 @@ def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
 def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for key, item in value.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(item, f"{name}/") if isinstance(item, Mapping) else {name: item}
+        below = _flat(item, f"{prefix}{key}/") if isinstance(item, Mapping) else {f"{prefix}{key}": item}
+        if twice := flat.keys() & below.keys():
+            raise ValueError(f"the weight {min(twice)} is given twice, once nested and once by its whole name")
+        flat |= below
     return flat
 
 

@@ -259,6 +259,29 @@ def validate(
         raise error(problem, file=file, key=_dotted(first["loc"]) or None, expected=misfit.expected) from exc
 
 
+def load(
+    model: type[Model], kind: Kind, name_or_path: str | Path, *, format: str, error: type[ConfigError] = ConfigError
+) -> Model:
+    """Reads a document by shipped name or by path.
+
+    Args:
+        model: The record it becomes.
+        kind: Where shipped ones lie.
+        name_or_path: Which one.
+        format: What its key `format` must say; it is no part of the record.
+        error: Class of the error raised when the content breaks a rule.
+
+    Raises:
+        ConfigError: There is no such document, or it does not fit; names file, key and what was expected.
+    """
+    path = find(kind, name_or_path)
+    data = dict(read_yaml(path))
+    found = data.pop("format", None)
+    if found != format:
+        raise error(f"unknown format {found!r}", file=path, key="format", expected=format)
+    return validate(model, data, file=path, error=error)
+
+
 class _Misfit(NamedTuple):
     problem: str
     expected: str | None

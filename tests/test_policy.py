@@ -152,3 +152,8 @@ def test_a_score_on_the_threshold_is_not_harmful() -> None:
     bound = load_policy("wildjailbreak-v1").bind(TAXONOMY)
     assert bound.decide(0.0, 0.0) == ("allow", "score_not_above_threshold")
     assert bound.decide(1e-300, 1e-300) == ("block", "score_above_threshold")
+
+
+def test_a_weight_given_nested_and_by_its_whole_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="harm/action/privacy is given twice"):
+        load_policy(written(tmp_path, **{"weights__harm/action/privacy": 0.9}))
