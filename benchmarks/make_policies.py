@@ -22,6 +22,7 @@ from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
 
 REVIEWED, MISSED = 0.10, 0.05  # shares
+RIDGE = 0.003  # no weight is left where it happened to start, or at 0 or 1 for want of rows
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     base = load_policy("wildjailbreak-v1")
     taxonomy = load_taxonomy(base.taxonomy)
     data = read_labelled(path, base.bind(taxonomy).space)
-    fitted = align(data, base, taxonomy, name="balanced", source=path)
+    fitted = align(data, base, taxonomy, name="balanced", source=path, ridge=RIDGE)
     bound = fitted.bind(taxonomy)
     scores = harmfulness(bound.space.featurize(row.trees for row in data.rows), bound.levels)
     labels = np.array([row.label for row in data.rows])

@@ -9,7 +9,7 @@ each by L-BFGS-B with the exact gradient, and the report keeps every start's los
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -115,23 +115,27 @@ class AggregationModel:
         n_starts: Number of starts of the fit.
         seed: Of the starts.
         max_iterations: Per start.
+        ridge: Pull of every ratio towards one half: `ridge * sum((ratio - 1/2) ** 2)` is added to the loss that is minimised. With
+            0, as in the paper, a weight that few rows speak of may end anywhere, 0 and 1 included.
 
     Attributes:
         levels_: (K,) fitted level weights, in the order of `space.levels.names`.
         ratios_: (P,) fitted ratios; P is 29, or 28 with a shared discount, for "both" by action group.
-        loss_: Mean log loss at the best start.
-        starts_: Every start, in order.
+        loss_: Mean log loss at the best start, without the ridge.
+        starts_: Every start, in order; their losses include the ridge.
         converged_: Whether the best start met its tolerance.
         at_bounds_: Names of ratios that ended on 0 or 1.
         unidentified_: Names of ratios that the data does not determine: moving them alone changes no score.
     """
 
-    def __init__(self, space: FeatureSpace, *, n_starts: int = 16, seed: int = 0, max_iterations: int = 1000) -> None:
+    def __init__(
+        self, space: FeatureSpace, *, n_starts: int = 16, seed: int = 0, max_iterations: int = 1000, ridge: float = 0.0
+    ) -> None:
         self.space = space
         self.n_starts = n_starts
         self.seed = seed
         self.max_iterations = max_iterations
-        self.loss_ = np.inf
+        self.ridge = ridge
 
     def fit(
         self, matrix: FeatureMatrix, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
@@ -149,21 +153,21 @@ class AggregationModel:
         from scipy.optimize import minimize  # a tenth of a second that only a fit needs
 
         y = _checked_labels(matrix, labels)
-        objective = _Objective(matrix, y, _normalised(sample_weight, len(y)))
+        objective = _Objective(matrix, y, _normalised(sample_weight, len(y)), self.ridge)
         n_ratios = len(self.space.ratios.names)
         self.starts_: list[Start] = []
-        self.loss_ = np.inf
-        best: Floats | None = None
+        best: Any = None
         for start in self._starting_points(n_ratios):
             found = minimize(
                 objective, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * n_ratios,
                 options={"maxiter": self.max_iterations, "maxfun": 10 * self.max_iterations, "ftol": 1e-13, "gtol": 1e-9},
             )  # fmt: skip
             self.starts_.append(Start(loss=float(found.fun), converged=bool(found.success), iterations=int(found.nit)))
-            if found.fun < self.loss_:
-                best, self.loss_, self.converged_ = found.x, float(found.fun), bool(found.success)
-        assert best is not None
-        self.ratios_ = np.clip(best, 0.0, 1.0)
+            if best is None or found.fun < best.fun:
+                best = found
+        self.converged_ = bool(best.success)
+        self.ratios_ = np.clip(best.x, 0.0, 1.0)
+        self.loss_ = objective.log_loss(self.ratios_)
         self.levels_ = self.space.levels_from_ratios(self.ratios_)
         names = np.array(self.space.ratios.names)
         self.at_bounds_ = tuple(names[(self.ratios_ <= 0.0) | (self.ratios_ >= 1.0)].tolist())
@@ -206,12 +210,12 @@ class AggregationModel:
 
 
 class _Objective:
-    """Weighted mean log loss and its gradient as a function of the ratios.
+    """Weighted mean log loss plus ridge, and its gradient, as a function of the ratios.
 
     Rows that are alike in counts and label are merged first, and only cells that occur are kept: same sum, less to multiply.
     """
 
-    def __init__(self, matrix: FeatureMatrix, labels: Floats, weights: Floats) -> None:
+    def __init__(self, matrix: FeatureMatrix, labels: Floats, weights: Floats, ridge: float) -> None:
         self.products = matrix.space.ratios
         self.link: Link = matrix.space.spec.analysis
         seen = np.asarray(matrix.counts.sum(axis=0)).ravel() > 0
@@ -224,13 +228,23 @@ class _Objective:
         self.labels = labels
         self.sign = 2.0 * labels - 1.0
         self.weights = weights
+        self.ridge = ridge
+
+    def log_loss(self, ratios: Floats) -> float:
+        """The loss without the ridge."""
+        return float(self.weights @ log_loss(self._scores(ratios), self.labels, self.link))
 
     def __call__(self, ratios: Floats) -> tuple[float, Floats]:
-        scores = self.counts @ self.products.values(ratios)[self.columns]
-        loss = float(self.weights @ log_loss(scores, self.labels, self.link))
+        scores = self._scores(ratios)
+        off = ratios - 0.5
+        loss = float(self.weights @ log_loss(scores, self.labels, self.link)) + self.ridge * float(off @ off)
         upstream = np.zeros(len(self.products.sign))
         upstream[self.columns] = self.transposed @ (self.weights * self._slope(scores))
-        return loss, self.products.gradient(ratios, upstream)
+        return loss, self.products.gradient(ratios, upstream) + 2.0 * self.ridge * off
+
+    def _scores(self, ratios: Floats) -> Floats:
+        scores: Floats = self.counts @ self.products.values(ratios)[self.columns]
+        return scores
 
     def _slope(self, scores: Floats) -> Floats:
         """Derivative of `log_loss` by the score, (n,)."""

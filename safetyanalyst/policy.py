@@ -73,8 +73,9 @@ class FitFacts(Record):
         parameters: Number of ratios searched (29, or 28 with a shared discount, by action group).
         loss: Mean log loss at the best start.
         loss_at_zero_weights: log 2, or what predicting nothing costs under the link.
+        ridge: Pull of every ratio towards one half (`aggregation.AggregationModel`).
         seed: Of the starts.
-        starts: Every start.
+        starts: Every start; their losses include the ridge.
         at_bounds: Ratios that ended on 0 or 1.
         unidentified: Ratios that the data does not determine.
         taxonomy: `name@version:hash` at the time.
@@ -89,6 +90,7 @@ class FitFacts(Record):
     parameters: int
     loss: float
     loss_at_zero_weights: float
+    ridge: float = 0.0
     seed: int
     starts: tuple[Start, ...]
     at_bounds: tuple[str, ...]
@@ -229,8 +231,8 @@ def dump_policy(policy: Policy) -> str:
 
 
 def weights_by_name(space: FeatureSpace, levels: Floats) -> dict[str, float]:
-    """Level weights as a policy writes them: names with values, the constant tops of the scales included."""
-    named = {name: float(value) for name, value in zip(space.levels.names, levels, strict=True)}
+    """Level weights as a policy writes them: names with values of six decimals, the constant tops of the scales included."""
+    named = {name: round(float(value), 6) for name, value in zip(space.levels.names, levels, strict=True)}
     for kind in space.spec.kinds:
         named |= {name: 1.0 for name in _tops(space.taxonomy, kind)}
     return named

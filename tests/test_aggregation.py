@@ -187,3 +187,16 @@ def test_our_parity_figures_are_what_the_generator_and_the_loop_give() -> None:
         weights = plain_loop.weights_of(names, list(one["parameters"].values()))
         scores = [plain_loop.score(tree, weights) for tree in data["trees"]]
         assert scores == pytest.approx(one["scores"], abs=1e-13)
+
+
+def test_a_ridge_holds_weights_that_nothing_determines_in_the_middle() -> None:
+    matrix, labels = simulated()
+    privacy = SPACE.levels.names.index("harm/action/privacy")
+    rows = np.asarray(matrix.counts[:, (SPACE.levels.factors == privacy).any(axis=1)].sum(axis=1)).ravel() == 0
+    kept, y = matrix.select(np.flatnonzero(rows)), labels[rows]
+    free = AggregationModel(SPACE, n_starts=2).fit(kept, y)
+    held = AggregationModel(SPACE, n_starts=2, ridge=0.01).fit(kept, y)
+    assert held.levels_[privacy] == pytest.approx(0.5, abs=1e-6)
+    assert len(held.at_bounds_) < len(free.at_bounds_)
+    assert held.loss_ >= free.loss_
+    assert held.loss_ == pytest.approx(log_loss(held.decision_function(kept), y).mean(), abs=1e-12)

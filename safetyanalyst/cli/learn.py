@@ -38,6 +38,9 @@ def align(
     name: Annotated[str | None, typer.Option("--name", help="Name of the policy; by default that of the file.")] = None,
     starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of the fit.")] = 16,
     seed: Annotated[int, typer.Option("--seed", help="Of the starts.")] = 0,
+    ridge: Annotated[
+        float, typer.Option("--ridge", min=0.0, help="Pull towards one half, for weights that few labels speak of.")
+    ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Align the weights of a policy to labelled trees, and write the policy with a report of the fit."""
@@ -53,7 +56,7 @@ def align(
     data = pipeline.read_labelled(path, FeatureSpace(taxonomy, start.space))
     for failure in data.failures:
         note(f"{path}:{failure.line}: {failure.error}")
-    policy = pipeline.align(data, start, taxonomy, name=name or out.stem, source=path, n_starts=starts, seed=seed)
+    policy = pipeline.align(data, start, taxonomy, name=name or out.stem, source=path, n_starts=starts, seed=seed, ridge=ridge)
     out.write_text(dump_policy(policy), encoding="utf-8")
     if as_json:
         fit = policy.fit.model_dump(mode="json") if policy.fit else None

@@ -56,7 +56,7 @@ def read_labelled(path: Path, space: FeatureSpace) -> LabelledTrees:
 
 
 def align(
-    data: LabelledTrees, base: Policy, taxonomy: Taxonomy, *, name: str, source: Path, n_starts: int = 16, seed: int = 0
+    data: LabelledTrees, base: Policy, taxonomy: Taxonomy, *, name: str, source: Path, n_starts: int = 16, seed: int = 0, ridge: float = 0.0
 ) -> Policy:
     """Fits the weights of a policy to labels.
 
@@ -68,6 +68,7 @@ def align(
         source: The file of the labels, for the record.
         n_starts: Starts of the fit.
         seed: Of the starts.
+        ridge: Pull of every ratio towards one half, for labels that are few for some weights.
 
     Returns:
         A policy with a fit report. Its edits start anew: the weights are no longer those that were edited.
@@ -80,7 +81,7 @@ def align(
     space = FeatureSpace(taxonomy, base.space)
     matrix = space.featurize(row.trees for row in data.rows)
     labels = np.array([row.label for row in data.rows], dtype=np.float64)
-    model = AggregationModel(space, n_starts=n_starts, seed=seed).fit(matrix, labels)
+    model = AggregationModel(space, n_starts=n_starts, seed=seed, ridge=ridge).fit(matrix, labels)
     facts = FitFacts(
         data=source.name,
         data_hash=file_hash(source),
@@ -90,6 +91,7 @@ def align(
         parameters=len(space.ratios.names),
         loss=model.loss_,
         loss_at_zero_weights=float(log_loss(np.zeros(len(labels)), labels, base.space.analysis).mean()),
+        ridge=ridge,
         seed=seed,
         starts=tuple(model.starts_),
         at_bounds=model.at_bounds_,
