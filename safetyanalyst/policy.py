@@ -231,8 +231,8 @@ def dump_policy(policy: Policy) -> str:
 
 
 def weights_by_name(space: FeatureSpace, levels: Floats) -> dict[str, float]:
-    """Level weights as a policy writes them: names with values of six decimals, the constant tops of the scales included."""
-    named = {name: round(float(value), 6) for name, value in zip(space.levels.names, levels, strict=True)}
+    """Level weights as a policy writes them: names with values, the constant tops of the scales included."""
+    named = {name: float(value) for name, value in zip(space.levels.names, levels, strict=True)}
     for kind in space.spec.kinds:
         named |= {name: 1.0 for name in _tops(space.taxonomy, kind)}
     return named
