@@ -1,6 +1,6 @@
 """Writes tests/data/parity.json: small trees from our generator, scored by the plain loop.
 
-    python -m benchmarks.make_parity
+python -m benchmarks.make_parity
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def main() -> None:
     strict = fitted.model_copy(
         update={
             "name": "strict",
-            "description": "For deployments where a missed harm costs more than many false alarms: the weights of balanced, cut "
-            "so that out of fold one in twenty unsafe texts is allowed; blocks when something is missing.",
+            "description": "For deployments where a missed harm costs more than many false alarms: the weights of balanced, "
+            "cut so that out of fold one in twenty unsafe texts is allowed; blocks when something is missing.",
             "threshold": cut,
             "on_missing": "block",
         }

@@ -140,9 +140,7 @@ def _steps(levels: Sequence[str]) -> list[str]:
     return [f"{low}_to_{high}" for low, high in itertools.pairwise(levels)]
 
 
-def _in_turns(
-    rounds: int, first: Callable[[], object], second: Callable[[], object], repeat: int = 1
-) -> tuple[float, float]:
+def _in_turns(rounds: int, first: Callable[[], object], second: Callable[[], object], repeat: int = 1) -> tuple[float, float]:
     """Median seconds of both, measured in turns; the second is repeated within a round when it is too short to time alone."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):

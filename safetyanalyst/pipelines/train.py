@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safetyanalyst import resources
-from safetyanalyst.errors import ConfigError, FitError
+from safetyanalyst.errors import FitError
 from safetyanalyst.generation import Generation
 from safetyanalyst.generation.backends.embedded import WEIGHTS, EmbeddedSpecialist
 from safetyanalyst.generation.backends.embedded_model import (
@@ -56,7 +56,7 @@ class TrainEmbeddedConfig(Record):
     Attributes:
         name: Of the model, with its version.
         taxonomy: Name or path.
-        data_dir: Folder of the data; relative paths start from the working directory.
+        data_dir: Folder that the files below lie in; relative paths start from the working directory.
         teacher: Files of teacher trees, relative to `data_dir`.
         sources: Files of labelled scenarios.
         out: The weights file; the package's own when `None`.
@@ -70,7 +70,7 @@ class TrainEmbeddedConfig(Record):
 
     name: str = "embedded-v1"
     taxonomy: str = "safetyanalyst-v1"
-    data_dir: Path = Path("../shared/data")
+    data_dir: Path = Path("data")
     teacher: tuple[str, ...]
     sources: tuple[SourceConfig, ...] = ()
     out: Path | None = None
@@ -112,13 +112,7 @@ def load_train_config(name_or_path: str | Path = "embedded") -> TrainEmbeddedCon
     Raises:
         ConfigError: It breaks a rule; names file, key and what was expected.
     """
-    path = resources.find("training", name_or_path)
-    data = dict(resources.read_yaml(path))
-    found = data.pop("format", None)
-    if found != CONFIG_FORMAT:
-        raise ConfigError(f"unknown format {found!r}", file=path, key="format", expected=CONFIG_FORMAT)
-    config: TrainEmbeddedConfig = resources.validate(TrainEmbeddedConfig, data, file=path, error=ConfigError)
-    return config
+    return resources.load(TrainEmbeddedConfig, "training", name_or_path, format=CONFIG_FORMAT)
 
 
 def train_embedded(config: TrainEmbeddedConfig) -> TrainReport:
@@ -198,8 +192,8 @@ def head_inputs(
 ) -> Floats:
     """What the heads learn from: drivers and hidden layers of items, (n, 2 + hidden), of the network that never saw the item.
 
-    The other networks know the item's label too well to be believed. Their part is zero and the one that is left counts for all,
-    so that a head later meets the same sum.
+    The other networks know the item's label too well to be believed. Their part is zero and the one that is left counts for
+    all, so that a head later meets the same sum.
     """
     runs = [forward(member.parameters, ngrams, features) for member in members]
     width = runs[0].hidden.shape[1]

@@ -59,7 +59,7 @@ def inverse_frequency(encoded: Sequence[Encoded], n_buckets: int) -> npt.NDArray
 
 def ngram_matrix(encoded: Sequence[Encoded], idf: npt.NDArray[np.float16]) -> Any:
     """(n, buckets) sparse rows."""
-    rows = [weighted(it.fields, idf) for it in encoded]
+    rows = [weighted(it.fields, idf.astype(np.float32)) for it in encoded]
     pointers = np.concatenate([[0], np.cumsum([len(row.ids) for row in rows])])
     values = np.concatenate([row.values for row in rows]).astype(np.float32)
     return sparse.csr_matrix((values, np.concatenate([row.ids for row in rows]), pointers), shape=(len(rows), len(idf)))
@@ -117,9 +117,7 @@ def targets(items: Sequence[Item], vocabularies: dict[TreeKind, Vocabulary], tax
     return y, w
 
 
-def _named(
-    item: Item, kind: TreeKind, vocabulary: Vocabulary, taxonomy: Taxonomy, start: dict[str, int]
-) -> list[int]:
+def _named(item: Item, kind: TreeKind, vocabulary: Vocabulary, taxonomy: Taxonomy, start: dict[str, int]) -> list[int]:
     """Outputs that an item's tree of one kind turns on."""
     actions = {number: i for i, number in enumerate(vocabulary.actions)}
     effects = {number: i for i, number in enumerate(vocabulary.effects)}

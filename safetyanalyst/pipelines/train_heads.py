@@ -1,4 +1,4 @@
-"""The heads that write the rows: who is affected by an action, by which effects, how far, how likely, how soon, on what evidence.
+"""The heads that write the rows: who is affected by an action, by which effects, how far, how likely, how soon, by which steps.
 
 Each is a logistic regression on risk, severity and the hidden layers, with a table per action, stakeholder and effect: convex,
 so that L-BFGS finds the one answer. An ordinal head has one slope and a threshold per level.
@@ -61,7 +61,9 @@ class Examples(NamedTuple):
     weights: Floats
 
 
-def fit_head(name: str, data: Examples, penalties: Doubles, table_penalty: float, iterations: int, *, ordinal: bool) -> dict[str, Floats]:
+def fit_head(
+    name: str, data: Examples, penalties: Doubles, table_penalty: float, iterations: int, *, ordinal: bool
+) -> dict[str, Floats]:
     """Fits one head.
 
     Args:
@@ -115,7 +117,11 @@ class _Problem:
     def value_and_gradient(self, vector: Doubles) -> tuple[float, Doubles]:
         parts = self.unpacked(vector)
         tables = [parts[f"table{i}"] for i in range(len(self._one_hot))]
-        out = self._x @ parts["weight"] + sum(hot @ table for hot, table in zip(self._one_hot, tables, strict=True)) + parts["bias"]
+        out = (
+            self._x @ parts["weight"]
+            + sum(hot @ table for hot, table in zip(self._one_hot, tables, strict=True))
+            + parts["bias"]
+        )
         y, w = self._data.targets, self._data.weights[:, None]
         value = float((w * (np.logaddexp(0.0, out) - y * out)).sum())
         value += 0.5 * float((self._penalties * parts["weight"] ** 2).sum())
@@ -214,7 +220,12 @@ def _grouped(keys: Ids, values: Ids, size: int) -> _Grouped:
 
 
 def _fit_steps(
-    kind: TreeKind, items: Sequence[Item], steps: Sequence[Floats], vocabulary: Vocabulary, taxonomy: Taxonomy, config: HeadsConfig
+    kind: TreeKind,
+    items: Sequence[Item],
+    steps: Sequence[Floats],
+    vocabulary: Vocabulary,
+    taxonomy: Taxonomy,
+    config: HeadsConfig,
 ) -> dict[str, Floats]:
     actions = {number: i for i, number in enumerate(vocabulary.actions)}
     inputs, tables, marks, weights = [], [], [], []

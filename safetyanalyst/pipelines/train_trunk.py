@@ -1,7 +1,7 @@
 """The hidden layers: small networks on hashed n-grams, trained by Adam on minibatches, gradients written out.
 
-Each network is trained without one part of the groups and stops where the loss on that part is least. An item's held-out outputs
-are those of the network that never saw it: heads that are trained on them meet the same uncertainty later.
+Each network is trained without one part of the groups and stops where the loss on that part is least. An item's held-out
+outputs are those of the network that never saw it: heads that are trained on them meet the same uncertainty later.
 """
 
 from __future__ import annotations

@@ -83,9 +83,7 @@ class EmbeddedSpecialist:
         return self._generation(scenario, tree, (unfamiliar,) if is_unfamiliar else ())
 
     def _generation(self, scenario: Scenario, tree: Tree | None, defects: tuple[Defect, ...]) -> Generation:
-        return Generation(
-            scenario_id=scenario.id, kind=self.kind, tree=tree, defects=defects, provenance=self.provenance
-        )
+        return Generation(scenario_id=scenario.id, kind=self.kind, tree=tree, defects=defects, provenance=self.provenance)
 
 
 class Familiarity(NamedTuple):

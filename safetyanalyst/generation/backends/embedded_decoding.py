@@ -81,6 +81,8 @@ def _evidence(kind: TreeKind, model: EmbeddedModel, action: int, steps: Floats) 
         return ()
     settings = model.facts.decode
     arrays = model.arrays
-    p = sigmoid(steps @ arrays[f"{kind}/step/weight"][:, 0] + arrays[f"{kind}/step/table0"][action, 0] + arrays[f"{kind}/step/bias"][0])
+    p = sigmoid(
+        steps @ arrays[f"{kind}/step/weight"][:, 0] + arrays[f"{kind}/step/table0"][action, 0] + arrays[f"{kind}/step/bias"][0]
+    )
     order = np.argsort(-p, kind="stable")[: settings.max_steps]
     return tuple(sorted(int(t) for place, t in enumerate(order) if place == 0 or p[t] > settings.step_threshold))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation.backends.embedded_scenario import FIELDS, Encoded
@@ -79,7 +79,7 @@ class ModelFacts(Record):
     extents: int
     likelihoods: int
     decode: DecodeSettings = DecodeSettings()
-    training: dict[str, str | int | float] = {}
+    training: dict[str, str | int | float] = Field(default_factory=dict)
 
     def vocabulary(self, kind: TreeKind) -> Vocabulary:
         """Of one kind of tree."""
