@@ -28,8 +28,7 @@ if __package__ in (None, ""):
 from safetyanalyst.analyst import SafetyAnalyst
 from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
 from safetyanalyst.pipelines.evaluate import Metrics, Outcome, measure, outcome
-from safetyanalyst.pipelines.train import load_train_config, read_items
-from safetyanalyst.pipelines.train_data import Item
+from safetyanalyst.pipelines.train import TrainingTexts, load_train_config, read_texts
 from safetyanalyst.scenarios import Example, Message, Trajectory, read_examples
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import TREE_KINDS, HarmBenefitTree, Tree, TreeKind
@@ -62,7 +61,7 @@ def decisions(data: Path) -> dict[str, dict[str, Any]]:
     """Per set: the metrics of both policies and of the baseline."""
     analyst = SafetyAnalyst.from_config("embedded")
     strict = analyst.with_policy("strict")
-    baseline = Baseline(read_items(load_train_config("embedded").model_copy(update={"data_dir": data}), analyst.taxonomy))
+    baseline = Baseline(read_texts(load_train_config("embedded"), data, analyst.taxonomy))
     found: dict[str, dict[str, Any]] = {}
     for name, examples in development_sets(data):
         by_policy = {judge.policy.name: judged(judge, examples) for judge in (analyst, strict)}
@@ -105,7 +104,7 @@ def judged(analyst: SafetyAnalyst, examples: Sequence[Example]) -> Metrics:
 class Baseline:
     """Logistic regression on TF-IDF words (one and two) and characters (three to five)."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, training: TrainingTexts) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline, make_union
@@ -114,10 +113,11 @@ class Baseline:
         characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), min_df=3, sublinear_tf=True, max_features=60_000)
         model = LogisticRegression(C=2.0, max_iter=400, class_weight="balanced")
         self._model = make_pipeline(make_union(words, characters), model)
-        sure = [it for it in items if it.target in (0.0, 1.0)]
-        texts = ["\n".join(it.scenario.texts()) for it in sure]
-        weights = [it.weight for it in sure]
-        self._model.fit(texts, [int(it.target) for it in sure], logisticregression__sample_weight=weights)
+        known = [(it.scenario, it.label, it.weight) for it in training.taught]
+        known += [(it.scenario, it.label, it.weight) for it in training.labelled]
+        texts = ["\n".join(scenario.texts()) for scenario, _, _ in known]
+        weights = [weight for _, _, weight in known]
+        self._model.fit(texts, [label for _, label, _ in known], logisticregression__sample_weight=weights)
 
     def outcomes(self, examples: Sequence[Example]) -> list[Outcome]:
         """Flagged above probability one half."""
@@ -131,8 +131,8 @@ class Baseline:
 def trees(data: Path, path: Path) -> dict[str, dict[str, Any]]:
     """Micro-F1 of trees predicted out of fold against the teacher's, beside the most frequent rows of all."""
     taxonomy = load_taxonomy()
-    config = load_train_config("embedded").model_copy(update={"data_dir": data})
-    teacher = {it.id: it.trees for it in read_items(config, taxonomy) if it.trees is not None}
+    taught = read_texts(load_train_config("embedded"), data, taxonomy).taught
+    teacher = {it.scenario.id: it.trees for it in taught}
     stored = {it.id: it.trees for it in read_trees(path, taxonomy) if isinstance(it, StoredTrees)}
     ids = sorted(teacher.keys() & stored.keys())
     found: dict[str, dict[str, Any]] = {"rows": {"teacher trees": len(teacher), "predicted": len(ids)}}

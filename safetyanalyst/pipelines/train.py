@@ -1,284 +1,356 @@
-"""Trains the embedded specialists, from files to a weights file; only numpy and scipy, seeded, the same again on one machine.
+"""Trains the embedded specialists: seeded, in minutes, with numpy and scipy alone.
 
-First the hidden layers (`train_trunk`), then the heads on what the hidden layers make of items they never saw (`train_heads`).
+Two stages. First linear judgements of the whole text (harmful? how severe? which action groups, which benefits?) and
+unsupervised topics; then the heads of the trees on top of them (see `generation.backends.embedded_heads`). The heads learn
+from judgements that were made out of fold, so that they learn how far such judgements can be trusted on texts nobody has seen.
+
+The trees of the teacher texts that come out of fold are written too: policies are aligned on those, never on training trees.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+from scipy import sparse
+from scipy.sparse.linalg import svds
 
 from safetyanalyst import resources
-from safetyanalyst.errors import FitError
-from safetyanalyst.generation import Generation
-from safetyanalyst.generation.backends.embedded import WEIGHTS, EmbeddedSpecialist
-from safetyanalyst.generation.backends.embedded_model import (
-    DecodeSettings,
-    EmbeddedModel,
-    ModelFacts,
-    Vocabulary,
-    save_model,
-    split_outputs,
-)
-from safetyanalyst.generation.backends.embedded_scenario import Encoded
+from safetyanalyst.errors import ConfigError
+from safetyanalyst.generation.backends.embedded import tree_of
+from safetyanalyst.generation.backends.embedded_features import N_GRAMS, words_of
+from safetyanalyst.generation.backends.embedded_heads import SEEN_BITS, TreeHeads, seen_slots
 from safetyanalyst.generation.notation import to_json
-from safetyanalyst.pipelines.train_data import Item, SourceConfig, fold_of, read_all
-from safetyanalyst.pipelines.train_encoding import (
-    Floats,
-    Matrices,
-    encode_items,
-    feature_matrix,
-    inverse_frequency,
-    known_words,
-    ngram_matrix,
-    targets,
-    vocabulary,
-)
-from safetyanalyst.pipelines.train_heads import HeadsConfig, fit_kind
-from safetyanalyst.pipelines.train_trunk import Member, TrunkConfig, forward, train_member
+from safetyanalyst.pipelines.train_data import Labelled, Taught, feature_matrix, folds_of, read_labelled, read_taught
+from safetyanalyst.pipelines.train_heads import HeadData, head_data
+from safetyanalyst.pipelines.train_solvers import LinearJudgement, fit_heads, fit_judgement, fit_pairs
 from safetyanalyst.records import Record
 from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
 from safetyanalyst.trees import TREE_KINDS, TreeKind
-from safetyanalyst.version import __version__
 
-CONFIG_FORMAT = "safetyanalyst-training/1"
+FORMAT = "safetyanalyst-training/1"
+Floats = npt.NDArray[np.float64]
+Say = Callable[[str], None]
+
+
+class Decoding(Record):
+    """How predicted probabilities become a tree.
+
+    Attributes:
+        row_threshold: Rows at least this probable are written (the most probable one always).
+        effect_threshold: Likewise for the effects of a row.
+        max_rows: At most so many rows.
+    """
+
+    row_threshold: Annotated[float, Field(gt=0, lt=1)]
+    effect_threshold: Annotated[float, Field(gt=0, lt=1)]
+    max_rows: Annotated[int, Field(ge=1, le=40)]
 
 
 class TrainEmbeddedConfig(Record):
-    """One training run, `configs/training/*.yaml`.
+    """Training of the embedded specialists, `configs/training/*.yaml`.
 
     Attributes:
-        name: Of the model, with its version.
-        taxonomy: Name or path.
-        data_dir: Folder that the files below lie in; relative paths start from the working directory.
-        teacher: Files of teacher trees, relative to `data_dir`.
-        sources: Files of labelled scenarios.
-        out: The weights file; the package's own when `None`.
-        seed: Of everything random.
-        n_buckets: Size of the hashed space, a power of two.
-        disagreement_weight: Of a teacher item whose label the second annotator does not share.
-        trunk: The hidden layers.
-        heads: The heads.
-        decode: How probabilities become a tree.
+        name: Of the model.
+        taxonomy: Of the teacher trees.
+        teacher: Files of teacher trees, below the data folder.
+        labelled: Glob patterns of files that carry labels only.
+        labelled_weight: Of such a text beside a teacher's.
+        seed: Of the folds.
+        folds: How many.
+        topics: Number of unsupervised topics.
+        min_documents: A feature or word that fewer texts hold is not known.
+        judgement_strength: Of the data against the penalty in judgements of all texts, and of teacher texts.
+        effect_strength: Likewise in the heads of effects.
+        level_strength: Likewise in the heads of extent, likelihood and immediacy.
+        decoding: How probabilities become a tree, for each kind.
     """
 
-    name: str = "embedded-v1"
+    name: str
     taxonomy: str = "safetyanalyst-v1"
-    data_dir: Path = Path("data")
     teacher: tuple[str, ...]
-    sources: tuple[SourceConfig, ...] = ()
-    out: Path | None = None
+    labelled: tuple[str, ...] = ()
+    labelled_weight: Annotated[float, Field(gt=0)] = 0.25
     seed: int = 0
-    n_buckets: int = 2**15
-    disagreement_weight: float = 0.3
-    trunk: TrunkConfig = TrunkConfig()
-    heads: HeadsConfig = HeadsConfig()
-    decode: DecodeSettings = DecodeSettings()
+    folds: Annotated[int, Field(ge=2)] = 5
+    topics: Annotated[int, Field(ge=1)] = 40
+    min_documents: Annotated[int, Field(ge=1)] = 2
+    judgement_strength: tuple[float, float] = (0.02, 0.05)
+    effect_strength: float = 0.05
+    level_strength: float = 0.02
+    decoding: dict[TreeKind, Decoding]
 
 
-class TrainReport(Record):
-    """What a training run did.
+class TrainingReport(Record):
+    """What a training run saw.
 
     Attributes:
-        out: The weights file.
-        bytes: Its size.
-        sha256: Of the file, hex.
-        items: Scenarios used.
-        trees: Those with teacher trees.
-        seconds: In all.
-        epochs: Kept epoch of each network.
-        losses: Held-out loss of each network at that epoch.
+        taught: Texts with teacher trees.
+        labelled: Texts with a label only, after those that are teacher texts were left out.
+        unlisted_stakeholders: Rows of teacher trees left out because the taxonomy does not list their stakeholder.
+        out_of_fold_auroc: Of the judgement "harmful" on teacher texts, out of fold.
     """
 
-    out: str
-    bytes: int
-    sha256: str
-    items: int
-    trees: int
-    seconds: float
-    epochs: tuple[int, ...]
-    losses: tuple[float, ...]
+    taught: int
+    labelled: int
+    unlisted_stakeholders: int
+    out_of_fold_auroc: float
 
 
-def load_train_config(name_or_path: str | Path = "embedded") -> TrainEmbeddedConfig:
+class TrainingTexts(NamedTuple):
+    """What a configuration names.
+
+    Attributes:
+        taught: Texts with teacher trees.
+        labelled: Texts with a label only, without those that the teacher saw.
+    """
+
+    taught: list[Taught]
+    labelled: list[Labelled]
+
+
+class Trained(NamedTuple):
+    """The result of a training run.
+
+    Attributes:
+        arrays: Weights by name.
+        metadata: Names of what indices mean.
+        out_of_fold: Analyses-like records of teacher texts, trees predicted out of fold, with `label` and `group`.
+        report: What the run saw.
+    """
+
+    arrays: dict[str, npt.NDArray[Any]]
+    metadata: dict[str, str]
+    out_of_fold: list[dict[str, Any]]
+    report: TrainingReport
+
+
+def load_train_config(name_or_path: str | Path) -> TrainEmbeddedConfig:
     """Reads a training configuration by shipped name or by path.
 
     Raises:
         ConfigError: It breaks a rule; names file, key and what was expected.
     """
-    return resources.load(TrainEmbeddedConfig, "training", name_or_path, format=CONFIG_FORMAT)
+    return resources.load(TrainEmbeddedConfig, "training", name_or_path, format=FORMAT)
 
 
-def train_embedded(config: TrainEmbeddedConfig) -> TrainReport:
-    """Trains both specialists and writes their weights.
-
-    Raises:
-        ConfigError: The data cannot be read.
-        FitError: There are no teacher trees.
-    """
-    from safetyanalyst.generation.backends.embedded_model import load_model
-
-    started = time.monotonic()
-    taxonomy = load_taxonomy(config.taxonomy)
-    items = read_items(config, taxonomy)
-    trained = train_on(items, encode_items(items, config.n_buckets), config, taxonomy)
-    out = config.out or WEIGHTS
-    save_model(trained.model, out)
-    return TrainReport(
-        out=str(out),
-        bytes=out.stat().st_size,
-        sha256=load_model(out).digest,
-        items=len(items),
-        trees=sum(item.trees is not None for item in items),
-        seconds=round(time.monotonic() - started, 1),
-        epochs=tuple(member.best for member in trained.members),
-        losses=tuple(round(min(member.losses), 4) for member in trained.members),
-    )
-
-
-def read_items(config: TrainEmbeddedConfig, taxonomy: Taxonomy) -> list[Item]:
-    """All training items of a configuration.
-
-    Raises:
-        ConfigError: A file cannot be read.
-        FitError: There are no teacher trees.
-    """
-    items = read_all(config.data_dir, config.teacher, config.sources, taxonomy, config.disagreement_weight)
-    if not any(item.trees is not None for item in items):
-        raise FitError(f"{config.data_dir}: there are no teacher trees in {', '.join(config.teacher) or 'no files'}")
-    return items
-
-
-class Trained(NamedTuple):
-    """A model with how its networks did."""
-
-    model: EmbeddedModel
-    members: list[Member]
-
-
-def train_on(items: Sequence[Item], encoded: Sequence[Encoded], config: TrainEmbeddedConfig, taxonomy: Taxonomy) -> Trained:
-    """Trains on items that are already read and encoded.
+def train_embedded(config: TrainEmbeddedConfig, data_dir: Path, *, say: Say = lambda _: None) -> Trained:
+    """Trains both specialists.
 
     Args:
-        items: With and without trees.
-        encoded: The same, as the networks see them.
-        config: How.
-        taxonomy: What the trees mean.
+        config: What to train from, and how.
+        data_dir: Folder that the files of the configuration lie below.
+        say: Called with a line of progress.
+
+    Raises:
+        ConfigError: A file is missing or broken.
     """
-    count = config.heads.min_stakeholder_count
-    vocabularies: dict[TreeKind, Vocabulary] = {kind: vocabulary(items, kind, taxonomy, count) for kind in TREE_KINDS}
-    idf = inverse_frequency(encoded, config.n_buckets)
-    data = Matrices(ngram_matrix(encoded, idf), feature_matrix(encoded), *targets(items, vocabularies, taxonomy))
-    folds = np.array([fold_of(item.group, config.trunk.members, config.seed) for item in items])
-    members = [train_member(data, folds == m, config.trunk, config.seed + m) for m in range(config.trunk.members)]
-    facts = _facts(config, vocabularies, taxonomy, items)
-    arrays: dict[str, Any] = {"trunk/idf": idf, "words/known": known_words(encoded)} | _trunk_arrays(members, facts)
-    taught = np.array([i for i, item in enumerate(items) if item.trees is not None])
-    inputs = head_inputs(members, folds[taught], data.ngrams[taught], data.features[taught], facts)
-    steps = [encoded[i].steps for i in taught]
+    taxonomy = load_taxonomy(config.taxonomy)
+    taught, labelled = read_texts(config, data_dir, taxonomy)
+    say(f"{len(taught)} texts with trees, {len(labelled)} with a label only")
+    texts = _Texts(config, taught, labelled, taxonomy)
+    say("features and topics are there")
+    n_folds = config.folds
+    fold = folds_of([it.group for it in taught] + [it.group for it in labelled], n_folds, config.seed)
+    judged = np.zeros((len(taught), texts.n_judgements))
+    for f in range(n_folds):
+        held_out = np.flatnonzero(fold[: len(taught)] == f)
+        judged[held_out] = _apply(texts.judge(np.flatnonzero(fold != f)), texts.x[held_out])
+        say(f"judgements without fold {f + 1} of {n_folds}")
+    final = texts.judge(np.arange(len(fold)))
+    z = _Standardised(np.hstack((texts.topics_of(slice(0, len(taught))), judged)))
+    data = {kind: head_data(kind, taught, z.rows, taxonomy) for kind in TREE_KINDS}
+    out_of_fold = _out_of_fold(config, data, fold[: len(taught)], z.rows, taught, taxonomy, say)
+    arrays = texts.arrays(final, z)
     for kind in TREE_KINDS:
-        arrays |= fit_kind(kind, [items[i] for i in taught], inputs, steps, vocabularies[kind], taxonomy, config.heads)
-    return Trained(EmbeddedModel(facts, arrays), members)
-
-
-def head_inputs(
-    members: Sequence[Member], folds: npt.NDArray[np.int64], ngrams: Any, features: Floats, facts: ModelFacts
-) -> Floats:
-    """What the heads learn from: drivers and hidden layers of items, (n, 2 + hidden), of the network that never saw the item.
-
-    The other networks know the item's label too well to be believed. Their part is zero and the one that is left counts for
-    all, so that a head later meets the same sum.
-    """
-    runs = [forward(member.parameters, ngrams, features) for member in members]
-    width = runs[0].hidden.shape[1]
-    inputs = np.zeros((len(folds), 2 + width * len(runs)), np.float32)
-    for i, fold in enumerate(folds):
-        hidden = runs[fold].hidden[i]
-        inputs[i, :2] = split_outputs(runs[fold].outputs[i], hidden, facts).drivers
-        inputs[i, 2 + fold * width : 2 + (fold + 1) * width] = len(runs) * hidden
-    return inputs
-
-
-def out_of_fold_trees(config: TrainEmbeddedConfig, n_folds: int = 5) -> Iterator[dict[str, Any]]:
-    """Trees of the teacher's scenarios, each written by a model that saw no scenario of its group.
-
-    Weights of a policy are aligned on these, as on new scenarios; the trees of scenarios that the model was trained on are
-    sharper than those it will write.
-
-    Args:
-        config: Of the training runs.
-        n_folds: Number of runs.
-
-    Yields:
-        `{"id", "type", "label", "group", "trees": {"harm", "benefit"}, "defects"}`, as `assess` and `align` read it.
-    """
-    taxonomy = load_taxonomy(config.taxonomy)
-    items = read_items(config, taxonomy)
-    encoded = encode_items(items, config.n_buckets)
-    folds = [fold_of(item.group, n_folds, config.seed + 1) for item in items]
-    for fold in range(n_folds):
-        kept = [i for i, it in enumerate(folds) if it != fold]
-        model = train_on([items[i] for i in kept], [encoded[i] for i in kept], config, taxonomy).model
-        specialists = [EmbeddedSpecialist(kind, model, taxonomy) for kind in TREE_KINDS]
-        for i, item in enumerate(items):
-            if folds[i] == fold and item.trees is not None:
-                generations = [specialist.generate([item.scenario])[0] for specialist in specialists]
-                yield _stored(item, generations)
-
-
-def write_out_of_fold_trees(config: TrainEmbeddedConfig, path: Path, n_folds: int = 5) -> int:
-    """Writes `out_of_fold_trees` as JSON lines, and returns how many."""
-    rows = [json.dumps(row, ensure_ascii=True) for row in out_of_fold_trees(config, n_folds)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-    return len(rows)
-
-
-def _stored(item: Item, generations: Sequence[Generation]) -> dict[str, Any]:
-    trees = {it.kind: None if it.tree is None else to_json(it.tree) for it in generations}
-    defects = [defect.model_dump() for it in generations for defect in it.defects]
-    label = int(item.target > 0.5)
-    return {"id": item.id, "type": item.scenario.type, "label": label, "group": item.group, "trees": trees, "defects": defects}
-
-
-def _facts(
-    config: TrainEmbeddedConfig, vocabularies: dict[TreeKind, Vocabulary], taxonomy: Taxonomy, items: Sequence[Item]
-) -> ModelFacts:
-    return ModelFacts(
-        name=config.name,
-        taxonomy=taxonomy.label,
-        n_buckets=config.n_buckets,
-        harm=vocabularies["harm"],
-        benefit=vocabularies["benefit"],
-        extents=len(taxonomy.extents),
-        likelihoods=len(taxonomy.likelihoods),
-        decode=config.decode,
-        training={
-            "items": len(items),
-            "trees": sum(item.trees is not None for item in items),
-            "seed": config.seed,
-            "config": resources.canonical_hash(config.model_dump(mode="json", exclude={"data_dir", "out"})),
-            "code": __version__,
-        },
+        arrays |= _fit_tree_heads(config, data[kind], z.rows, np.arange(len(taught)))
+    say("heads are there")
+    report = TrainingReport(
+        taught=len(taught),
+        labelled=len(labelled),
+        unlisted_stakeholders=sum(it.unlisted for it in data.values()),
+        out_of_fold_auroc=_auroc(np.array([it.label for it in taught]), judged[:, 0]),
     )
+    metadata = {"name": config.name, "taxonomy": taxonomy.label, "stakeholders": "|".join(taxonomy.stakeholders)}
+    return Trained(arrays, metadata, out_of_fold, report)
 
 
-def _trunk_arrays(members: Sequence[Member], facts: ModelFacts) -> dict[str, Any]:
-    """What of the networks ships: tables in 8 bits with a scale per unit, outputs up to the actions."""
-    n_kept = 5 + len(facts.harm.actions) + len(facts.benefit.actions)
-    tables = np.stack([member.parameters["table"] for member in members])
-    scale = np.maximum(np.abs(tables).max(axis=1), 1e-9) / 127.0  # (members, H)
-    return {
-        "trunk/table": np.round(tables / scale[:, None]).astype(np.int8),
-        "trunk/table_scale": scale.astype(np.float32),
-        "trunk/features": np.stack([member.parameters["features"] for member in members]),
-        "trunk/bias": np.stack([member.parameters["bias"] for member in members]),
-        "trunk/out": np.stack([member.parameters["out"][:, :n_kept] for member in members]),
-        "trunk/out_bias": np.stack([member.parameters["out_bias"][:n_kept] for member in members]),
-    }
+def save(trained: Trained, path: Path) -> None:
+    """Writes the weights as safetensors; equal weights give equal bytes."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.ascontiguousarray(trained.arrays[name]) for name in sorted(trained.arrays)}
+    save_file(arrays, path, metadata=trained.metadata)
+
+
+def save_out_of_fold(trained: Trained, path: Path) -> None:
+    """Writes the out-of-fold trees as JSON lines, ready for `align`."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in trained.out_of_fold), encoding="utf-8")
+
+
+def read_texts(config: TrainEmbeddedConfig, data_dir: Path, taxonomy: Taxonomy) -> TrainingTexts:
+    """Reads the training texts of a configuration.
+
+    Raises:
+        ConfigError: A file is missing or broken, or is a development set.
+    """
+    taught: list[Taught] = []
+    for name in config.teacher:
+        if not (data_dir / name).is_file():
+            raise ConfigError("there is no such file", file=data_dir / name, key="teacher", expected="teacher trees")
+        taught += read_taught(data_dir / name, taxonomy)
+    known = {it.scenario.texts() for it in taught}  # texts that the teacher saw came from the labelled files
+    paths = [path for pattern in config.labelled for path in sorted(data_dir.glob(pattern))]
+    labelled = [it for it in read_labelled(paths, config.labelled_weight) if it.scenario.texts() not in known]
+    return TrainingTexts(taught, labelled)
+
+
+class _Standardised:
+    """Projections with mean 0 and deviation 1, clipped, and a constant 1 at the end."""
+
+    def __init__(self, raw: Floats) -> None:
+        self.mean, self.deviation = raw.mean(axis=0), raw.std(axis=0) + 1e-9
+        clipped = np.clip((raw - self.mean) / self.deviation, -6.0, 6.0)
+        self.rows = np.hstack((clipped, np.ones((len(raw), 1))))
+
+
+class _Texts:
+    """All texts as features, and what can be judged of them."""
+
+    def __init__(self, config: TrainEmbeddedConfig, taught: list[Taught], labelled: list[Labelled], taxonomy: Taxonomy) -> None:
+        self._config = config
+        self._n_taught = len(taught)
+        scenarios = [it.scenario for it in taught] + [it.scenario for it in labelled]
+        counts = feature_matrix(scenarios)
+        documents = np.bincount(counts.indices, minlength=counts.shape[1])
+        known = documents >= config.min_documents
+        rarity = np.where(known, np.log(len(scenarios) / (1.0 + documents)), 0.0).clip(0.0)
+        rarity[N_GRAMS:] = 1.0  # what an agent's steps show is no word that could be rare
+        self.idf = rarity.astype(np.float16)
+        self.x = sparse.csr_array(counts @ sparse.diags_array(self.idf.astype(np.float64)))
+        self.labels: Floats = np.array([it.label for it in taught] + [it.label for it in labelled], np.float64)
+        self.weights: Floats = np.array([it.weight for it in taught] + [it.weight for it in labelled], np.float64)
+        self._targets = _targets(taught, taxonomy)
+        self.seen = _seen(scenarios, config.min_documents)
+        k = min(config.topics, min(self.x.shape) - 1)
+        _, _, self.topics = svds(self.x, k=k, v0=np.ones(min(self.x.shape)), rng=0)
+
+    @property
+    def n_judgements(self) -> int:
+        """Columns that `judge` makes."""
+        return 1 + int(self._targets.shape[1])
+
+    def topics_of(self, rows: slice) -> Floats:
+        """(n, topics)."""
+        topics: Floats = self.x[rows] @ self.topics.T
+        return topics
+
+    def judge(self, rows: npt.NDArray[np.int64]) -> list[LinearJudgement]:
+        """Judgements learned from some of the texts: "harmful" from all of them, the others from those with trees."""
+        everything, taught = self._config.judgement_strength
+        with_trees = rows[rows < self._n_taught]
+        judgements = [fit_judgement(self.x[rows], self.labels[rows], self.weights[rows], everything)]
+        x, weights = self.x[with_trees], self.weights[with_trees]
+        return judgements + [fit_judgement(x, target[with_trees], weights, taught) for target in self._targets.T]
+
+    def arrays(self, judgements: list[LinearJudgement], z: _Standardised) -> dict[str, npt.NDArray[Any]]:
+        """The projection as it ships: eight bits a weight, one scale a column."""
+        columns = np.vstack((self.topics, [it.weights for it in judgements])) / z.deviation[:, None]
+        offset = np.concatenate((np.zeros(len(self.topics)), [it.bias for it in judgements]))
+        scale = np.abs(columns).max(axis=1) / 127.0 + 1e-12
+        return {
+            "projection.values": np.round(columns / scale[:, None]).astype(np.int8).T,
+            "projection.scale": scale.astype(np.float32),
+            "projection.center": ((z.mean - offset) / z.deviation).astype(np.float32),
+            "idf": self.idf,
+            "seen": np.packbits(self.seen),
+        }
+
+
+def _targets(taught: Sequence[Taught], taxonomy: Taxonomy) -> Floats:
+    """(n, judgements) what is judged of texts with trees.
+
+    Harmful; severity at least 2, 3, 4; each action group present; each present and grave (more than minor, more than unlikely);
+    each beneficial action present.
+    """
+    groups = {group.key: i for i, group in enumerate(taxonomy.action_groups)}
+    group_of = {category.name: groups[category.group] for category in taxonomy.harm_actions}
+    benefits = {category.name: i for i, category in enumerate(taxonomy.benefit_actions)}
+    present, grave = np.zeros((len(taught), len(groups))), np.zeros((len(taught), len(groups)))
+    beneficial = np.zeros((len(taught), len(benefits)))
+    for i, it in enumerate(taught):
+        for leaf in it.trees.harm.leaves() if it.trees.harm else ():
+            group = group_of[leaf.action.action or ""]
+            present[i, group] = 1.0
+            if leaf.effect.extent != taxonomy.extents[0].name and leaf.effect.likelihood != taxonomy.likelihoods[0].name:
+                grave[i, group] = 1.0
+        for leaf in it.trees.benefit.leaves() if it.trees.benefit else ():
+            beneficial[i, benefits[leaf.action.action or ""]] = 1.0
+    label = np.array([[it.label, *(it.severity >= level for level in (2, 3, 4))] for it in taught], np.float64)
+    return np.hstack((label, grave, present, beneficial))
+
+
+def _seen(scenarios: Sequence[Any], min_documents: int) -> npt.NDArray[np.bool_]:
+    """The set of words that enough texts hold."""
+    documents = Counter(word for it in scenarios for word in {word for text in it.texts() for word in words_of(text)})
+    seen = np.zeros(1 << SEEN_BITS, bool)
+    for word, n in documents.items():
+        if n >= min_documents:
+            seen[list(seen_slots(word))] = True
+    return seen
+
+
+def _apply(judgements: Sequence[LinearJudgement], x: Any) -> Floats:
+    scores: Floats = x @ np.array([it.weights for it in judgements]).T + np.array([it.bias for it in judgements])
+    return scores
+
+
+def _fit_tree_heads(
+    config: TrainEmbeddedConfig, data: HeadData, z: Floats, rows: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[Any]]:
+    """The heads of one kind of tree, learned from some of the teacher texts."""
+    pairs = fit_pairs(z[rows], data.present[rows])
+    of_rows, of_leaves = np.isin(data.row_text, rows), np.isin(data.leaf_text, rows)
+    effects = fit_heads(data.row_x[of_rows], data.row_y[of_rows], data.row_weight[of_rows], config.effect_strength)
+    levels = fit_heads(data.leaf_x[of_leaves], data.leaf_y[of_leaves], data.leaf_weight[of_leaves], config.level_strength)
+    decoding = config.decoding[data.kind]
+    parts = {
+        "actions": pairs.actions, "stakeholders": pairs.stakeholders, "pairs": pairs.pairs, "effects": effects,
+        "extent": levels[: data.n_extents], "likelihood": levels[data.n_extents : -1], "immediacy": levels[-1:],
+    }  # fmt: skip
+    heads: dict[str, npt.NDArray[Any]] = {f"{data.kind}.{name}": part.astype(np.float16) for name, part in parts.items()}
+    limits = (decoding.row_threshold, decoding.effect_threshold, decoding.max_rows)
+    return heads | {f"{data.kind}.decode": np.array(limits, np.float32)}
+
+
+def _out_of_fold(
+    config: TrainEmbeddedConfig, data: dict[TreeKind, HeadData], fold: npt.NDArray[np.int64], z: Floats,
+    taught: Sequence[Taught], taxonomy: Taxonomy, say: Say,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Trees of the teacher texts, each by heads and judgements that have not seen it."""
+    trees: dict[int, dict[str, Any]] = {i: {} for i in range(len(taught))}
+    for f in range(config.folds):
+        held_out = np.flatnonzero(fold == f)
+        for kind in TREE_KINDS:
+            heads = TreeHeads(_fit_tree_heads(config, data[kind], z, np.flatnonzero(fold != f)), kind)
+            for i in held_out:
+                tree = tree_of(heads.rows(z[i]), kind, taxonomy.stakeholders, taxonomy, {})
+                trees[int(i)][kind] = to_json(tree)
+        say(f"trees of fold {f + 1} of {config.folds}")
+    return [
+        {"id": it.scenario.id, "type": it.scenario.type, "label": it.label, "group": it.group, "trees": trees[i]}
+        for i, it in enumerate(taught)
+    ]
+
+
+def _auroc(labels: npt.NDArray[np.int64], scores: Floats) -> float:
+    from safetyanalyst.pipelines.evaluate import auroc
+
+    return auroc(labels, scores) or float("nan")

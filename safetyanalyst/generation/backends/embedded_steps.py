@@ -1,31 +1,22 @@
-"""Scenario -> numbers, for the embedded specialists: its fields read apart, and what an agent's steps have to do with them.
+"""What an agent's steps have to do with the request and with what its tools returned, in numbers.
 
-A trajectory is read step by step and whole. Whether a step rests on the request or on something that a tool's result asked for
-is measured by shared words; what follows from it is learned.
+Whether a step rests on the request or on something that a tool's result asked for is measured by shared words; what follows
+from it is learned. An obeyed planted order shows as a call whose words come from a sentence in a result that asks for it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
-from safetyanalyst.generation.backends.embedded_text import (
-    Floats,
-    Hashes,
-    Ids,
-    Sparse,
-    Tokens,
-    hashed_ngrams,
-    tokenize,
-    word_set,
-)
-from safetyanalyst.scenarios import Exchange, Message, Prompt, Scenario, Trajectory
+from safetyanalyst.scenarios import Exchange, Message, Scenario, Trajectory
 
-FIELDS = ("user", "agent", "calls", "results", "system")  # a field's place is its salt; prompts have the first alone
+Floats = npt.NDArray[np.float32]
+
 STEP_FEATURES = (
     "has_call", "reads", "novel_tool", "novel_words", "from_results", "from_instruction", "instruction_before", "declines",
     "asks", "is_first", "is_last", "answers", "fails", "is_alone",
@@ -36,7 +27,6 @@ SCENARIO_FEATURES = (
     *(f"mean_{name}" for name in STEP_FEATURES[1:6]),
     "last_declines", "last_asks", "last_has_call", "last_novel", "obeys_instruction", "reports_instruction", "fails",
 )  # fmt: skip
-_SALT = {name: salt * 7919 for salt, name in enumerate(FIELDS)}
 _READING = frozenset(
     [
         "get",
@@ -83,60 +73,30 @@ _INSTRUCTION = re.compile(
     r"do the following|need you to|note to|for the assistant|assistant:|agent:|as part of|also)\b",
     re.IGNORECASE,
 )
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+")
 
 
-class Encoded(NamedTuple):
-    """A scenario as the model sees it.
-
-    Attributes:
-        fields: Per field in the order of `FIELDS`, its hashed n-grams; an empty one for a field that is not there.
-        features: (len(SCENARIO_FEATURES),) how the agent's steps relate to request and results; zeros for a prompt.
-        steps: (n_steps, len(STEP_FEATURES)) the same step by step; no rows for prompts and exchanges.
-        word_hashes: Hashes of all words, for judging whether the model knows the language.
-        word_lengths: Their characters.
-    """
-
-    fields: tuple[Sparse, ...]
-    features: Floats
-    steps: Floats
-    word_hashes: Hashes
-    word_lengths: Ids
-
-
-def encode(scenario: Scenario, n_buckets: int) -> Encoded:
-    """Reads a whole scenario, in time linear in its length.
-
-    Args:
-        scenario: Any.
-        n_buckets: Size of the hashed space.
-    """
-    steps = np.zeros((0, len(STEP_FEATURES)), np.float32)
+def step_features(scenario: Scenario) -> Floats:
+    """(len(SCENARIO_FEATURES),) how the steps of a trajectory relate to request and results; zeros for a prompt."""
+    if isinstance(scenario, Trajectory):
+        return _scenario_features(_step_features(scenario))
     features = np.zeros(len(SCENARIO_FEATURES), np.float32)
-    if isinstance(scenario, Prompt):
-        texts = {"user": scenario.text}
-    elif isinstance(scenario, Exchange):
-        texts = {"user": scenario.prompt, "agent": scenario.response}
-        features[1] = 1.0
-    else:
-        texts = _texts_by_field(scenario.messages)
-        steps = _step_features(scenario)
-        features = _scenario_features(steps)
-    tokens = {name: tokenize(text) for name, text in texts.items()}
-    empty = Sparse(np.empty(0, np.int64), np.empty(0, np.float32))
-    fields = tuple(hashed_ngrams(tokens[name], _SALT[name], n_buckets) if name in tokens else empty for name in FIELDS)
-    words = [it for it in tokens.values() if len(it.hashes)]
-    hashes = np.concatenate([it.hashes for it in words]) if words else np.empty(0, np.uint64)
-    lengths = np.concatenate([it.lengths for it in words]) if words else np.empty(0, np.int64)
-    return Encoded(fields, features, steps, hashes, lengths)
+    features[1] = isinstance(scenario, Exchange)
+    return features
 
 
-def _texts_by_field(messages: Sequence[Message]) -> dict[str, str]:
-    parts: dict[str, list[str]] = {name: [] for name in FIELDS}
-    for message in messages:
-        place = {"user": "user", "assistant": "agent", "tool": "results", "system": "system"}[message.role]
-        parts[place].append(message.content)
-        parts["calls"] += [f"{call.name} {_argument_text(call.arguments)}" for call in message.tool_calls]
-    return {name: "\n".join(texts) for name, texts in parts.items() if texts}
+def word_set(text: str) -> frozenset[str]:
+    """The different words of more than two letters, endings cut: what two passages can have in common."""
+    words = _WORD.findall(_CAMEL.sub(" ", text).replace("_", " ").lower().replace("\u2019", "'"))
+    return frozenset(_stem(word) for word in words if len(word) > 2)
+
+
+def _stem(word: str) -> str:
+    for ending in ("ings", "ing", "ies", "ed", "es", "s", "e", "y"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: len(word) - len(ending)]
+    return word
 
 
 def _argument_text(arguments: object) -> str:
@@ -153,17 +113,18 @@ class _Seen:
 
     def add(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            words = word_set(tokenize(message.content))
+            words = word_set(message.content)
             if message.role == "user":
                 self.user |= words
             elif message.role == "tool":
                 self.results |= words
                 for sentence in _SENTENCE.findall(message.content):
                     if _INSTRUCTION.search(sentence):
-                        self.asked |= word_set(tokenize(sentence))
+                        self.asked |= word_set(sentence)
 
 
 def _step_features(trajectory: Trajectory) -> Floats:
+    """(steps, step features)."""
     steps = trajectory.steps()
     seen = _Seen()
     rows = np.zeros((len(steps), len(STEP_FEATURES)), np.float32)
@@ -172,20 +133,15 @@ def _step_features(trajectory: Trajectory) -> Floats:
         rows[i] = _one_step(step.action, seen)
         rows[i, 9], rows[i, 10], rows[i, 13] = i == 0, i == len(steps) - 1, len(steps) == 1
         seen.add(step.results)
-        failing = any(word_set(_head(message.content)) & _FAILING for message in step.results)
+        failing = any(word_set(message.content[:300]) & _FAILING for message in step.results)
         rows[i, 12] = failing
     return rows
 
 
-def _head(text: str) -> Tokens:
-    """A failure is reported where a result begins."""
-    return tokenize(text[:300])
-
-
 def _one_step(message: Message, seen: _Seen) -> Floats:
-    spoken = word_set(tokenize(message.content))
-    name = word_set(tokenize(" ".join(call.name for call in message.tool_calls)))
-    arguments = word_set(tokenize("\n".join(_argument_text(call.arguments) for call in message.tool_calls)))
+    spoken = word_set(message.content)
+    name = word_set(" ".join(call.name for call in message.tool_calls))
+    arguments = word_set("\n".join(_argument_text(call.arguments) for call in message.tool_calls))
     called = name | arguments
     own = called - seen.user
     row = np.zeros(len(STEP_FEATURES), np.float32)
