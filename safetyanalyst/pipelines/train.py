@@ -187,7 +187,7 @@ def save(trained: Trained, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.ascontiguousarray(trained.arrays[name]) for name in sorted(trained.arrays)}
-    save_file(arrays, path, metadata=trained.metadata)
+    save_file(arrays, path, metadata={"about": json.dumps(trained.metadata, sort_keys=True)})  # one key: the order is fixed
 
 
 def save_out_of_fold(trained: Trained, path: Path) -> None:

@@ -46,6 +46,8 @@ def fit_judgement(x: Any, labels: Floats, weights: Floats, strength: float) -> L
     """
     sign = 2.0 * labels - 1.0
     scaled = strength * weights / weights.mean()
+    columns = np.unique(x.indices)  # a feature that no text has keeps the weight 0
+    d, x = x.shape[1], x[:, columns]
     transposed = x.T.tocsr()
 
     def objective(p: Floats) -> tuple[float, Floats]:
@@ -55,7 +57,9 @@ def fit_judgement(x: Any, labels: Floats, weights: Floats, strength: float) -> L
         return float(loss), np.append(transposed @ slope + p[:-1], slope.sum())
 
     found = _minimize(objective, np.zeros(x.shape[1] + 1))
-    return LinearJudgement(found[:-1], float(found[-1]))
+    all_weights = np.zeros(d)
+    all_weights[columns] = found[:-1]
+    return LinearJudgement(all_weights, float(found[-1]))
 
 
 def fit_heads(x: Floats, labels: Floats, weights: Floats, strength: float) -> Floats:

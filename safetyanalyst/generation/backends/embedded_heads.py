@@ -13,6 +13,7 @@ learned (`pipelines.train`), none is a stored text.
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -156,9 +157,9 @@ class EmbeddedModel:
         try:
             with safe_open(path, "numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-                metadata = file.metadata() or {}
-            return cls(arrays, metadata, hashlib.sha256(path.read_bytes()).hexdigest())
-        except (SafetensorError, KeyError) as error:
+                about = json.loads((file.metadata() or {})["about"])
+            return cls(arrays, about, hashlib.sha256(path.read_bytes()).hexdigest())
+        except (SafetensorError, KeyError, ValueError) as error:
             raise BackendError(f"{path} does not hold weights of the embedded specialists: {error}") from error
 
     def read(self, scenario: Scenario) -> Reading:
