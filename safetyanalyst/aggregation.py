@@ -115,8 +115,8 @@ class AggregationModel:
         n_starts: Number of starts of the fit.
         seed: Of the starts.
         max_iterations: Per start.
-        ridge: Pull of every ratio towards one half: `ridge * sum((ratio - 1/2) ** 2)` is added to the loss that is minimised. With
-            0, as in the paper, a weight that few rows speak of may end anywhere, 0 and 1 included.
+        ridge: Pull of every ratio towards one half: `ridge * sum((ratio - 1/2) ** 2)` is added to the loss that is minimised.
+            With 0, as in the paper, a weight that few rows speak of may end anywhere, 0 and 1 included.
 
     Attributes:
         levels_: (K,) fitted level weights, in the order of `space.levels.names`.
@@ -137,9 +137,7 @@ class AggregationModel:
         self.max_iterations = max_iterations
         self.ridge = ridge
 
-    def fit(
-        self, matrix: FeatureMatrix, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
-    ) -> AggregationModel:
+    def fit(self, matrix: FeatureMatrix, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AggregationModel:
         """Aligns the weights to labels.
 
         Args:
@@ -148,10 +146,14 @@ class AggregationModel:
             sample_weight: (n,) non-negative, or `None` for all equal.
 
         Raises:
-            FitError: No rows, lengths that disagree, labels other than 0 and 1, one class only, or missing features.
+            FitError: No rows, lengths that disagree, labels other than 0 and 1, one class only, missing features, weights that
+                are no numbers, no start, or counts of another feature space.
         """
         from scipy.optimize import minimize  # a tenth of a second that only a fit needs
 
+        if self.n_starts < 1:
+            raise FitError(f"a fit needs at least one start, not {self.n_starts}")
+        _check_space(matrix, self.space)
         y = _checked_labels(matrix, labels)
         objective = _Objective(matrix, y, _normalised(sample_weight, len(y)), self.ridge)
         n_ratios = len(self.space.ratios.names)
@@ -192,7 +194,7 @@ class AggregationModel:
     def _starting_points(self, n: int) -> list[Floats]:
         """Seeded starts: the middle of the box first, then uniform draws."""
         rng = np.random.default_rng(self.seed)
-        return [np.full(n, 0.5), *rng.uniform(0.02, 0.98, size=(max(self.n_starts - 1, 0), n))][: self.n_starts]
+        return [np.full(n, 0.5), *rng.uniform(0.02, 0.98, size=(self.n_starts - 1, n))]
 
     def _unidentified(self, matrix: FeatureMatrix) -> tuple[str, ...]:
         """Ratios with no influence on any score at the fitted point: their category never occurs, or a factor above is 0."""
@@ -259,6 +261,15 @@ class _Objective:
         return np.where(inside, by_p * 2.0 * s * (1.0 - s), 0.0)
 
 
+def _check_space(matrix: FeatureMatrix, space: FeatureSpace) -> None:
+    """The ratios of one space say nothing about the counts of another."""
+    if (matrix.space.n_cells, matrix.space.ratios.names) != (space.n_cells, space.ratios.names):
+        raise FitError(
+            f"the matrix is of another feature space: {matrix.space.n_cells} cells, {len(matrix.space.ratios.names)} ratios, "
+            f"expected {space.n_cells} and {len(space.ratios.names)}, or other names"
+        )
+
+
 def _checked_labels(matrix: FeatureMatrix, labels: npt.ArrayLike) -> Floats:
     y = np.asarray(labels, dtype=np.float64)
     if len(matrix) == 0:
@@ -276,7 +287,7 @@ def _checked_labels(matrix: FeatureMatrix, labels: npt.ArrayLike) -> Floats:
 
 def _normalised(sample_weight: npt.ArrayLike | None, n: int) -> Floats:
     weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (n,) or (weights < 0).any() or weights.sum() <= 0:
+    if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
         raise FitError(f"sample_weight must be {n} non-negative numbers, not all 0")
     total: Floats = weights / weights.sum()
     return total

@@ -7,6 +7,7 @@ version.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -19,9 +20,10 @@ from safetyanalyst.errors import BackendError
 from safetyanalyst.explanation import Contribution, Explanation, Interval, explain
 from safetyanalyst.generation import Generation, TreeGenerator
 from safetyanalyst.generation.notation import to_json
+from safetyanalyst.generation.parsing import check_evidence
 from safetyanalyst.policy import Decision, Ground, Policy, load_policy
 from safetyanalyst.records import Record
-from safetyanalyst.scenarios import Example, Prompt, ReadFailure, Scenario
+from safetyanalyst.scenarios import Example, Prompt, ReadFailure, Scenario, messages_of
 from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
 from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Tree, TreeKind
 
@@ -114,8 +116,8 @@ class Analysis(Record):
 
         A generator that says it does not know this kind of input has not failed: that is its answer, and the decision heeds it.
         """
-        missing = any(f"{kind} tree" in self.explanation.lost for kind in TREE_KINDS)
-        return missing and not any(defect.code == "unfamiliar_input" for defect in self.defects)
+        missing = [kind for kind in TREE_KINDS if f"{kind} tree" in self.explanation.lost]
+        return is_failure(missing, self.defects)
 
     def to_json(self) -> dict[str, Any]:
         """The published form; a bound that does not exist (something could add any amount) is null."""
@@ -136,6 +138,17 @@ class Analysis(Record):
         }
 
 
+def is_failure(missing: Iterable[TreeKind], defects: Sequence[Defect]) -> bool:
+    """Whether one of the trees that are missing is so through a failure.
+
+    Args:
+        missing: Kinds of the missing trees that the policy counts.
+        defects: Of the analysis. An unfamiliar input is an answer only of the generator that says so: its path is the kind.
+    """
+    answers = {defect.path for defect in defects if defect.code == "unfamiliar_input"}
+    return any(not any(re.match(rf"{kind}\b", path) for path in answers) for kind in missing)
+
+
 class FailedItem(Record):
     """An item that could not be read: a record, so that the others go on and nobody takes silence for "harmless".
 
@@ -149,7 +162,7 @@ class FailedItem(Record):
     id: str
     line: int | None
     error: str
-    decision: Decision
+    decision: Literal["review", "block"]
 
     @property
     def is_failed(self) -> bool:
@@ -170,10 +183,10 @@ class Assessor:
     """
 
     def __init__(self, policy: Policy, taxonomy: Taxonomy) -> None:
-        self.policy = policy
         self.taxonomy = taxonomy
         self.bound = policy.bind(taxonomy)
-        self._reference = PolicyReference(name=policy.name, hash=policy.hash)
+        self.policy = self.bound.policy
+        self._reference = PolicyReference(name=self.policy.name, hash=self.policy.hash)
 
     def assess(
         self,
@@ -271,9 +284,7 @@ class SafetyAnalyst:
         """Analyses one scenario; a string is taken as a prompt."""
         return self._analyze_batch([_as_scenario(scenario, "prompt")])[0]
 
-    def analyze_many(
-        self, items: Iterable[Scenario | Example | ReadFailure | str]
-    ) -> Iterator[Analysis | FailedItem]:
+    def analyze_many(self, items: Iterable[Scenario | Example | ReadFailure | str]) -> Iterator[Analysis | FailedItem]:
         """Analyses scenarios in batches, lazily and in order; what could not be read becomes a `FailedItem` in its place."""
         numbered = enumerate(items)
         while batch := list(islice(numbered, self.batch_size)):
@@ -282,9 +293,19 @@ class SafetyAnalyst:
             for _, item in batch:
                 yield self.assessor.fail(item) if isinstance(item, ReadFailure) else next(analyses)
 
-    def assess(self, trees: HarmBenefitTree, *, id: str = "tree") -> Analysis:
-        """Scores and decides about trees that exist already."""
-        return self.assessor.assess(trees, id=id)
+    def assess(self, trees: HarmBenefitTree | Analysis, *, id: str | None = None) -> Analysis:
+        """Scores and decides about trees that exist already.
+
+        Args:
+            trees: Of one scenario; or an analysis, which keeps its id, type, defects and provenance.
+            id: Of the scenario, instead of "tree" or that of the analysis.
+        """
+        if isinstance(trees, HarmBenefitTree):
+            return self.assessor.assess(trees, id="tree" if id is None else id)
+        kept = trees
+        return self.assessor.assess(
+            kept.trees, id=kept.id if id is None else id, type=kept.type, defects=kept.defects, provenance=kept.provenance
+        )
 
     def _analyze_batch(self, scenarios: Sequence[Scenario]) -> list[Analysis]:
         if not scenarios:
@@ -297,8 +318,13 @@ class SafetyAnalyst:
 
     def _assess_generated(self, scenario: Scenario, made: dict[TreeKind, Generation]) -> Analysis:
         elided = any(defect.code == "elided_input" for defect in scenario.defects)
-        trees = {kind: _with_gap(it.tree) if elided else it.tree for kind, it in made.items()}
-        defects = (*scenario.defects, *(defect for it in made.values() for defect in it.defects))
+        n_steps = sum(message.role == "assistant" for message in messages_of(scenario))
+        read = {kind: None if it.tree is None else check_evidence(it.tree, n_steps) for kind, it in made.items()}
+        trees = {kind: None if it is None else _with_gap(it.tree) if elided else it.tree for kind, it in read.items()}
+        defects = [_of_scenario(defect) for defect in scenario.defects]
+        for kind, it in made.items():
+            checked = read[kind]
+            defects += (*it.defects, *(() if checked is None else checked.defects))
         return self.assessor.assess(
             HarmBenefitTree(harm=trees.get("harm"), benefit=trees.get("benefit")),
             id=scenario.id,
@@ -321,6 +347,11 @@ def _as_scenario(item: Scenario | Example | str, id: str) -> Scenario:
     if isinstance(item, str):
         return Prompt(id=id, text=item)
     return item.scenario if isinstance(item, Example) else item
+
+
+def _of_scenario(defect: Defect) -> Defect:
+    """A defect of a scenario, kept apart from what a generator answers about it: a row cannot excuse a generator."""
+    return defect.model_copy(update={"path": f"scenario.{defect.path}"}) if defect.code == "unfamiliar_input" else defect
 
 
 def _with_gap(tree: Tree | None) -> Tree | None:

@@ -135,7 +135,14 @@ class Policy(Record):
 
     @model_validator(mode="after")
     def _edits_lead_to_weights(self) -> Policy:
-        last = {edit.weight: edit.after for edit in self.edits}
+        last: dict[str, float] = {}
+        for i, edit in enumerate(self.edits):
+            which = f"edits[{i}] ({edit.weight}, {edit.date})"
+            if edit.before != last.get(edit.weight, edit.before):
+                raise ValueError(f"{which} starts from {edit.before}, but the edit before it set {last[edit.weight]}")
+            if i and edit.date < self.edits[i - 1].date:
+                raise ValueError(f"{which} is older than the edit before it ({self.edits[i - 1].date})")
+            last[edit.weight] = edit.after
         for name, after in last.items():
             if self.weights.get(name) != after:
                 raise ValueError(f"the last edit of {name} set it to {after}, but the weight is {self.weights.get(name)}")
@@ -166,10 +173,14 @@ class Policy(Record):
     def bind(self, taxonomy: Taxonomy) -> BoundPolicy:
         """The policy made ready to score trees of a taxonomy.
 
+        The policy is checked once more, because `model_copy` checks nothing.
+
         Raises:
-            PolicyError: A weight is missing or unknown, or levels are out of order.
+            PolicyError: The policy breaks a rule, a weight is missing or unknown, or levels are out of order.
         """
-        return BoundPolicy(self, taxonomy)
+        data = self.model_dump(by_alias=True, warnings=False)
+        data |= {key: value for key, value in vars(self).items() if key not in Policy.model_fields}
+        return BoundPolicy(resources.validate(Policy, data, file=f"policy {self.name}", error=PolicyError), taxonomy)
 
 
 class BoundPolicy:

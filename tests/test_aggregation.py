@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,6 +178,30 @@ def test_weights_of_examples_count() -> None:
     assert tilted.decision_function(matrix).mean() > even.decision_function(matrix).mean()
     with pytest.raises(FitError, match="non-negative"):
         AggregationModel(SPACE).fit(matrix, labels, -heavy)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_weights_that_are_no_weights_are_refused(value: float) -> None:
+    matrix, labels = simulated(n=40)
+    weights = np.ones(40)
+    weights[3] = value
+    with pytest.raises(FitError, match="sample_weight"):
+        AggregationModel(SPACE, n_starts=1).fit(matrix, labels, weights)
+
+
+@pytest.mark.parametrize("n_starts", [0, -1])
+def test_a_fit_without_a_start_is_refused(n_starts: int) -> None:
+    matrix, labels = simulated(n=40)
+    with pytest.raises(FitError, match="at least one start"):
+        AggregationModel(SPACE, n_starts=n_starts).fit(matrix, labels)
+
+
+@pytest.mark.parametrize("spec", [{"analysis": "harms"}, {"action": "leaf"}, {"discount": "shared"}])
+def test_counts_of_another_space_are_refused(spec: dict[str, Any]) -> None:
+    matrix, labels = simulated(n=40)
+    other = FeatureSpace(TAXONOMY, FeatureSpaceSpec(**spec))
+    with pytest.raises(FitError, match="another feature space"):
+        AggregationModel(other, n_starts=1).fit(matrix, labels)
 
 
 def test_our_parity_figures_are_what_the_generator_and_the_loop_give() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from safetyanalyst import SafetyAnalyst, analyst
 from safetyanalyst.analyst import Analysis, Assessor, FailedItem
-from safetyanalyst.errors import BackendError, ConfigError
+from safetyanalyst.errors import BackendError, ConfigError, PolicyError
 from safetyanalyst.generation import Generation
 from safetyanalyst.policy import load_policy
 from safetyanalyst.scenarios import Example, Exchange, Message, Prompt, ReadFailure, Trajectory
@@ -150,6 +150,102 @@ def test_trees_can_be_assessed_without_a_model() -> None:
     again = made().assess(analysis.trees, id="mine")
     assert (again.id, again.type, again.provenance) == ("mine", "tree", {})
     assert again.explanation == analysis.explanation
+    assert made().assess(analysis.trees).id == "tree"
+
+
+@pytest.mark.parametrize("text", ["arson", "unsure", "silent", "\x00 crash"])
+def test_an_analysis_assessed_again_keeps_what_it_is(text: str) -> None:
+    first = made().analyze(Exchange(id="e", prompt="go on", response=text))
+    assert made().assess(first) == first
+    assert made().assess(first, id="other") == first.model_copy(update={"id": "other"})
+    other = made().with_policy("balanced").assess(first)
+    assert (other.id, other.type, other.defects, other.provenance) == ("e", "exchange", first.defects, first.provenance)
+    assert other.policy.name == "balanced"
+
+
+class Unfamiliar(scripted.Scripted):
+    """Does not know the word "rune"."""
+
+    def _one(self, scenario: Any) -> Generation:
+        answer = super()._one(scenario)
+        if "rune" not in " ".join(scenario.texts()):
+            return answer
+        defect = Defect(code="unfamiliar_input", path=self.kind)
+        return answer.model_copy(update={"tree": None, "defects": (defect,)})
+
+
+def knowing(*unfamiliar: str) -> SafetyAnalyst:
+    types = {kind: Unfamiliar if kind in unfamiliar else scripted.Scripted for kind in ("harm", "benefit")}
+    return SafetyAnalyst({kind: it(kind, TAXONOMY) for kind, it in types.items()}, POLICY, TAXONOMY)  # type: ignore[misc,arg-type]
+
+
+def test_an_unfamiliar_input_excuses_only_the_tree_of_the_generator_that_says_so() -> None:
+    assert not knowing("harm", "benefit").analyze("rune").is_failed
+    assert not knowing("harm").analyze("rune").is_failed
+    both = knowing("benefit").analyze("rune silent")  # the harm specialist says nothing at all
+    assert (both.trees.harm, both.trees.benefit) == (None, None)
+    assert both.is_failed
+    assert knowing("harm").analyze("rune silent").is_failed
+
+
+@pytest.mark.parametrize("path", ["harm", "benefit", "", "harm.x", "text"])
+def test_a_defect_of_the_row_excuses_no_generator(path: str) -> None:
+    scenario = Prompt(id="p", text="crash", defects=(Defect(code="unfamiliar_input", path=path),))
+    analysis = made().analyze(scenario)
+    assert analysis.is_failed
+    assert analysis.defects[0] == Defect(code="unfamiliar_input", path=f"scenario.{path}")
+    assert made().assess(analysis).is_failed
+
+
+def test_a_failed_item_is_never_allowed() -> None:
+    failure = ReadFailure(id="x", line=1, error="e")
+    for policy in ("review", "block"):
+        assert Assessor(POLICY.model_copy(update={"on_missing": policy}), TAXONOMY).fail(failure).decision == policy
+    with pytest.raises(PolicyError, match="on_missing"):
+        Assessor(POLICY.model_copy(update={"on_missing": "allow"}), TAXONOMY)
+    with pytest.raises(ValueError, match="review"):
+        FailedItem(id="x", line=1, error="e", decision="allow")  # type: ignore[arg-type]
+
+
+class Farsighted(scripted.Scripted):
+    """Rests what it says on steps that may not be there."""
+
+    def _one(self, scenario: Any) -> Generation:
+        answer = super()._one(scenario)
+        assert answer.tree is not None
+        (holder,) = answer.tree.stakeholders
+        actions = tuple(action.model_copy(update={"evidence": (0, 1, 99)}) for action in holder.actions)
+        return answer.model_copy(
+            update={"tree": Tree(kind=self.kind, stakeholders=(holder.model_copy(update={"actions": actions}),))}
+        )
+
+
+SAID = (Message(role="user", content="go on"), Message(role="assistant", content="arson"))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "kept"),
+    [
+        (Prompt(id="s", text="arson"), ()),
+        (Exchange(id="s", prompt="go on", response="arson"), (0,)),
+        (Trajectory(id="s", messages=SAID), (0,)),
+        (Trajectory(id="s", messages=SAID * 2), (0, 1)),
+        (Trajectory(id="s", messages=(*SAID[:1], Message(role="user", content="arson"))), ()),
+    ],
+)
+def test_evidence_that_is_not_there_is_dropped_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: Any, kept: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(scripted, "Scripted", Farsighted)  # which the plug-in then loads
+    monkeypatch.syspath_prepend(scripted.install(tmp_path / "site"))
+    analysis = SafetyAnalyst.from_config(config(tmp_path)).analyze(scenario)
+    assert {it.evidence for it in analysis.contributions} == {kept}
+    dropped = [str(step) for step in (0, 1, 99) if step not in kept]
+    assert sorted((it.code, it.path, it.found) for it in analysis.defects) == [
+        ("unknown_step", f"{kind}[0].actions[0].evidence", step) for kind in ("benefit", "harm") for step in dropped
+    ]
+    assert analysis.decision == "block"
+    assert analysis.interval.low == analysis.interval.high
 
 
 def test_a_generator_of_the_other_kind_is_refused() -> None:

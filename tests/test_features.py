@@ -48,7 +48,7 @@ def test_cells_are_the_products_that_the_incidence_matrix_says(spec: FeatureSpac
     space = FeatureSpace(TAXONOMY, spec)
     for products in (space.levels, space.ratios):
         weights = np.random.default_rng(2).uniform(size=len(products.names))
-        by_incidence = products.sign * np.prod(weights ** products.incidence, axis=1)
+        by_incidence = products.sign * np.prod(weights**products.incidence, axis=1)
         np.testing.assert_allclose(products.values(weights), by_incidence, atol=1e-15)
 
 

@@ -125,6 +125,46 @@ def test_an_edit_that_does_not_lead_to_the_weight_is_refused(tmp_path: Path) -> 
         load_policy(written(tmp_path, edits=[edit]))
 
 
+def edit(before: float, after: float, day: int, weight: str = "harm/action/privacy") -> dict[str, Any]:
+    return {"weight": weight, "from": before, "to": after, "reason": "r", "author": "", "date": f"2026-01-{day:02}"}
+
+
+def test_every_edit_starts_where_the_one_before_it_ended(tmp_path: Path) -> None:
+    weights = {"weights__harm__action__privacy": 0.4, "weights__harm__action__security_risks": 0.3}
+    other = edit(0.1, 0.3, 2, "harm/action/security_risks")
+    good = [edit(0.1, 0.9, 1), other, edit(0.9, 0.4, 2)]
+    assert len(load_policy(written(tmp_path, **weights, edits=good)).edits) == 3
+    says = r"edits\[2\] \(harm/action/privacy, 2026-01-02\) starts from 0.8, .* set 0.9"
+    with pytest.raises(PolicyError, match=says) as refusal:
+        load_policy(written(tmp_path, **weights, edits=[*good[:2], edit(0.8, 0.4, 2)]))
+    assert "mine.yaml" in str(refusal.value)
+    with pytest.raises(PolicyError, match=r"edits\[2\] \(harm/action/privacy, 2026-01-01\) is older"):
+        load_policy(written(tmp_path, **weights, edits=[*good[:2], edit(0.9, 0.4, 1)]))
+
+
+@pytest.mark.parametrize(
+    ("update", "key"),
+    [
+        ({"on_missing": "allow"}, "on_missing"),
+        ({"threshold": math.nan}, "threshold"),
+        ({"review_band": {"below": -1.0}}, "review_band.below"),
+        ({"weights": {"harm/action/privacy": 2.0}}, "weights"),
+        ({"treshold": 1.0}, "treshold"),
+        ({"edits": [3]}, "edits"),
+    ],
+)
+def test_a_copy_that_breaks_the_rules_cannot_be_used(update: dict[str, Any], key: str) -> None:
+    broken = load_policy("balanced").model_copy(update=update)
+    with pytest.raises(PolicyError, match=f"policy balanced: {key}"):
+        broken.bind(TAXONOMY)
+
+
+def test_a_copy_with_a_plain_object_for_a_part_is_the_same_policy() -> None:
+    bound = load_policy("balanced").model_copy(update={"review_band": {"below": 0.5, "above": 0.25}}).bind(TAXONOMY)
+    assert (bound.policy.review_band.below, bound.policy.review_band.above) == (0.5, 0.25)
+    assert bound.policy.hash == bound.policy.bind(TAXONOMY).policy.hash
+
+
 bounds = st.floats(-5, 5) | st.sampled_from([-math.inf, math.inf, 0.0])
 
 

@@ -129,10 +129,6 @@ class TestOwn:
         assert example.fields == {"source": "s", "n": 2, "x": 1.5, "is": True, "no": None, "\\ud800": "\\udfff"}
         assert type(example.fields["is"]) is bool
 
-    def test_text_beside_the_judged_text_stays_visible(self) -> None:
-        assert _one({"text": "q", "response": "r"}).fields == {"response": "r"}
-        assert _one({"type": "exchange", "prompt": "q", "response": "r", "text": "t"}).fields == {"text": "t"}
-
     @pytest.mark.parametrize(
         ("value", "label"),
         [(0, 0), (1, 1), (True, 1), (False, 0), (1.0, 1), ("safe", 0), ("unsafe", 1), ("UNSAFE", 1), (None, None)],
@@ -608,7 +604,8 @@ class TestContainers:
             "42",
             "null\n",
             'Explain this:\n\n{"a": 1}\n\nThanks.',
-            "one\ntwo\nthree\nfour\nfive\nsix\n" + '{"text": "a quoted record"}' + "\nand so on",
+            'Why is {"text": "a"} no list?',
+            '{"text": "a"} and more\n- {"text": "b"}\n{"text": "cut of',
             '\ud800{"text": "a"}',
         ],
     )
@@ -616,6 +613,28 @@ class TestContainers:
         data = text.encode("utf-8", "surrogatepass")
         assert [it.scenario.texts() for it in _read(data) if isinstance(it, Example)] == [(text.removesuffix("\n"),)]
         assert detect_format(data) == "text"
+
+    @pytest.mark.parametrize("n_before", [1, 30, 63])
+    @pytest.mark.parametrize("row", [{"text": "a"}, [USER], {"contents": [[{"role": "user", "content": "a"}]]}])
+    @pytest.mark.parametrize("name", ["", "prompts.txt"])
+    def test_one_record_among_the_first_lines_makes_json_lines(
+        self, tmp_path: Path, n_before: int, row: object, name: str
+    ) -> None:
+        damaged = b'"id": "x", "text": "the beginning is lost"}\n\n'
+        data = damaged * n_before + _lines(row) + damaged * 100
+        read = _read(data)
+        if name:
+            (tmp_path / name).write_bytes(data)
+            read = [it.model_copy(update={"error": ""}) if isinstance(it, ReadFailure) else it
+                    for it in read_examples(tmp_path / name)]  # fmt: skip
+        at = [i for i, it in enumerate(read) if isinstance(it, Example)]
+        assert (at, len(read)) == ([n_before], n_before + 101)
+        assert detect_format(data) != "text"
+
+    def test_without_a_record_among_the_first_lines_it_is_text(self) -> None:
+        (example,) = _read(b"a line of prose\n" * 64 + _lines({"text": "a"}))
+        assert isinstance(example, Example)
+        assert example.scenario.id == "text"
 
     def test_the_name_of_a_file_says_that_it_is_json(self, tmp_path: Path) -> None:
         path = tmp_path / "prompts.jsonl"
@@ -732,3 +751,19 @@ class TestStrictJson:
         ):
             _read(data)
         assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "hello", "response": "something that nobody would look at"},
+        {"text": "hello", "prompt": "something that nobody would look at"},
+        {"text": "hello", "system": "something that nobody would look at"},
+        {"type": "prompt", "text": "hello", "messages": [{"role": "user", "content": "not looked at"}]},
+        {"type": "exchange", "prompt": "hello", "response": "hi", "text": "not looked at"},
+    ],
+)
+def test_a_content_that_would_not_be_judged_is_refused(row: dict[str, object]) -> None:
+    (item,) = read_examples([json.dumps(row).encode()], "jsonl")
+    assert isinstance(item, ReadFailure)
+    assert "would not be judged" in item.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from safetyanalyst.cli.common import (
     QuietOption,
     existing,
     json_line,
+    names_of,
     note,
     progress,
 )
@@ -37,6 +39,8 @@ FileOption = Annotated[
 FormatOption = Annotated[
     str, typer.Option("--format", help="auto, text, lines, jsonl, openai, anthropic, r-judge or soda.", metavar="NAME")
 ]
+_PLACE = re.compile(r"(line|item)-\d+|text|input")  # the ids that readers give
+_DECISIONS = {decision: decision for decision in ("allow", "review", "block")}
 OutOption = Annotated[
     Path | None,
     typer.Option("--out", help="Write JSON lines here; the same command goes on where it was interrupted.", metavar="FILE"),
@@ -57,7 +61,7 @@ def analyze(
     from safetyanalyst.analyst import SafetyAnalyst
     from safetyanalyst.scenarios import check_format
 
-    check_format(format)
+    read_as = check_format(format)
     files = existing(file or [])
     if (text is None) == (not files):
         raise typer.BadParameter("give either a TEXT (or '-' for standard input) or --file")
@@ -66,7 +70,8 @@ def analyze(
     analyst = SafetyAnalyst.from_config(config, policy=policy)
     items = _from_files(files, format) if files else _from_text(text or "", format)
     if out is not None:
-        results = _result_file(out, "analyze", files, f"{config} {_models(analyst)}", analyst.policy)
+        run = f"{config} {_content(config)} {_models(analyst)}"
+        results = _result_file(out, "analyze", files, run, analyst.policy, format=read_as)
         _to_file(results, analyst.analyze_many(results.remaining(items)), analyst.policy, is_quiet=quiet)
         return
     taken: deque[Example | ReadFailure] = deque()
@@ -119,13 +124,26 @@ def _from_text(text: str, format: str) -> Iterator[Example | ReadFailure]:
 def _from_files(files: Iterable[Path], format: str) -> Iterator[Example | ReadFailure]:
     from safetyanalyst.scenarios import read_examples
 
-    for path in files:
-        yield from read_examples(path, format)
+    paths = list(files)
+    for path, name in zip(paths, names_of(paths), strict=True):
+        items = read_examples(path, format)
+        yield from (_renamed(it, name) for it in items) if len(paths) > 1 else items
 
 
-def _noting(
-    items: Iterable[Example | ReadFailure], taken: deque[Example | ReadFailure]
-) -> Iterator[Example | ReadFailure]:
+def _renamed(item: Example | ReadFailure, name: str) -> Example | ReadFailure:
+    """The item with its file's name before an id that is its place there: the first line of one is not the other's."""
+    from safetyanalyst.scenarios import ReadFailure
+
+    if isinstance(item, ReadFailure):
+        return item.model_copy(update={"id": _place(item.id, name)})
+    return item.model_copy(update={"scenario": item.scenario.model_copy(update={"id": _place(item.scenario.id, name)})})
+
+
+def _place(id: str, name: str) -> str:
+    return f"{name}:{id}" if _PLACE.fullmatch(id) else id
+
+
+def _noting(items: Iterable[Example | ReadFailure], taken: deque[Example | ReadFailure]) -> Iterator[Example | ReadFailure]:
     for item in items:
         taken.append(item)
         yield item
@@ -161,7 +179,7 @@ def _show(
 def _to_file(results: ResultFile, made: Iterable[Analysis | FailedItem], policy: Policy, *, is_quiet: bool) -> None:
     tally = _Tally(policy)
     if results.done:
-        tally.resume(results.earlier())
+        tally.resume(results)
         note(f"going on after {results.done} results that are there already")
     with progress("analysing", total=None, is_shown=not is_quiet) as step:
         for result in results.write(made):
@@ -190,13 +208,30 @@ class _Tally:
         self._decisions[result.decision] += 1
         self._failed += result.is_failed
 
-    def resume(self, records: Iterable[dict[str, Any]]) -> None:
-        """Counts results that an earlier try has written."""
-        for record in records:
-            trees = record.get("trees") or {}
-            is_unfamiliar = any(defect["code"] == "unfamiliar_input" for defect in record.get("defects", ()))
-            self._decisions[record["decision"]] += 1
-            self._failed += not is_unfamiliar and any(trees.get(kind) is None for kind in self._kinds)
+    def resume(self, results: ResultFile) -> None:
+        """Counts results that an earlier try has written.
+
+        Raises:
+            ConfigError: A line is JSON and no result.
+        """
+        from safetyanalyst.errors import ConfigError
+
+        for number, record in enumerate(results.earlier(), start=1):
+            try:
+                self._failed += self._is_failed(record)
+                self._decisions[_DECISIONS[record["decision"]]] += 1
+            except (TypeError, KeyError, AttributeError, ValueError) as error:  # ValueError: pydantic's, for a defect
+                expected = "an analysis, or an item that could not be read"
+                raise ConfigError(f"line {number} is not a result", file=results.path, expected=expected) from error
+
+    def _is_failed(self, record: dict[str, Any]) -> bool:
+        from safetyanalyst.analyst import is_failure
+        from safetyanalyst.trees import Defect
+
+        if "error" in record:
+            return True
+        missing = [kind for kind in self._kinds if record["trees"][kind] is None]
+        return is_failure(missing, [Defect.model_validate(it) for it in record["defects"]])
 
     def summary(self) -> str:
         """In words."""
@@ -212,12 +247,23 @@ class _Tally:
             raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _result_file(out: Path, command: str, files: Iterable[Path], config: str, policy: Policy) -> ResultFile:
+def _result_file(
+    out: Path, command: str, files: Iterable[Path], config: str, policy: Policy, *, format: str = ""
+) -> ResultFile:
     from safetyanalyst.pipelines.bulk import ResultFile, RunIdentity
     from safetyanalyst.pipelines.dataset import file_hash
 
     inputs = tuple(file_hash(path) for path in files)
-    return ResultFile(out, RunIdentity(command=command, inputs=inputs, config=config, policy=policy.hash, code=__version__))
+    identity = RunIdentity(command=command, inputs=inputs, format=format, config=config, policy=policy.hash, code=__version__)
+    return ResultFile(out, identity)
+
+
+def _content(config: str) -> str:
+    """Hash over what a run configuration says, wherever it lies."""
+    from safetyanalyst.analyst import load_config
+    from safetyanalyst.resources import canonical_hash
+
+    return canonical_hash(load_config(config).model_dump(mode="json"))
 
 
 def _models(analyst: SafetyAnalyst) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +44,13 @@ def progress(description: str, *, total: int | None, is_shown: bool) -> Iterator
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda: bar.advance(task)
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What to call files in results: by their stems, or by their paths where two stems are alike."""
+    stems = Counter(path.stem for path in paths)
+    names = (path.stem if stems[path.stem] == 1 else str(path) for path in paths)
+    return [name.encode("utf-8", "backslashreplace").decode() for name in names]  # bytes that are no text
 
 
 def existing(paths: Iterable[Path]) -> list[Path]:

@@ -18,6 +18,7 @@ from safetyanalyst.cli.common import (
     PolicyOption,
     existing,
     json_line,
+    names_of,
     note,
     progress,
 )
@@ -82,15 +83,20 @@ def evaluate(
     from safetyanalyst.report import documents, terminal
 
     paths = existing(files)
+    names = names_of(paths)
+    if len(set(names)) < len(names):
+        raise typer.BadParameter("a file is given twice: its scenarios would count double")
     analyst = SafetyAnalyst.from_config(config, policy=policy)
     counts = {"unlabelled": 0, "unreadable": 0}
-    outcomes = list(chain.from_iterable(_outcomes(analyst, path, format, by, counts) for path in paths))
+    sets = zip(paths, names, strict=True)
+    outcomes = list(chain.from_iterable(_outcomes(analyst, path, name, format, by, counts) for path, name in sets))
     if not outcomes:
         raise typer.BadParameter("none of the scenarios has a label of 0 or 1")
     metrics = measure_by(outcomes, n_bootstrap=bootstrap)
     if as_json:
-        sets = {name: it.model_dump() for name, it in metrics.items()}
-        typer.echo(json_line({"policy": {"name": analyst.policy.name, "hash": analyst.policy.hash}, **counts, "sets": sets}))
+        measured = {name: it.model_dump() for name, it in metrics.items()}
+        reference = {"name": analyst.policy.name, "hash": analyst.policy.hash}
+        typer.echo(json_line({"policy": reference, **counts, "sets": measured}))
     else:
         terminal.console().print(documents.metrics(metrics, analyst.policy))
         if counts["unlabelled"]:
@@ -102,7 +108,7 @@ def evaluate(
 
 
 def _outcomes(
-    analyst: SafetyAnalyst, path: Path, format: str, by: str | None, counts: dict[str, int]
+    analyst: SafetyAnalyst, path: Path, name: str, format: str, by: str | None, counts: dict[str, int]
 ) -> Iterator[tuple[str, Outcome]]:
     from safetyanalyst.pipelines.evaluate import outcome
     from safetyanalyst.scenarios import Example, read_examples
@@ -119,31 +125,26 @@ def _outcomes(
         for example, result in zip(labelled, analyst.analyze_many(labelled), strict=True):
             step()
             if example.label is not None:
-                yield path.stem, outcome(example.label, result)
+                yield name, outcome(example.label, result)
                 if by is not None:
-                    yield f"{path.stem} {by}={example.fields.get(by)}", outcome(example.label, result)
+                    yield f"{name} {by}={example.fields.get(by)}", outcome(example.label, result)
 
 
 @train_app.command("embedded")
 def train_embedded(
+    data: Annotated[Path, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")],
+    out: Annotated[Path, typer.Option("--out", help="Where the weights go.", metavar="FILE.safetensors")],
     config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="NAME|FILE")] = "embedded",
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="File for the weights; by default the package's own.", metavar="SAFETENSORS")
-    ] = None,
     out_of_fold: Annotated[
         Path | None,
-        typer.Option("--out-of-fold", help="Write trees predicted out of fold instead, for `align`.", metavar="FILE.jsonl"),
+        typer.Option("--out-of-fold", help="Where trees predicted out of fold go, for `align`.", metavar="FILE.jsonl"),
     ] = None,
 ) -> None:
     """Train the embedded specialists from teacher trees."""
     from safetyanalyst.pipelines import train
 
-    loaded = train.load_train_config(config)
-    loaded = loaded.model_copy(update={"data_dir": data or loaded.data_dir, "out": out or loaded.out})
+    trained = train.train_embedded(train.load_train_config(config), data, say=note)
+    train.save(trained, out)
     if out_of_fold is not None:
-        typer.echo(json_line({"trees": train.write_out_of_fold_trees(loaded, out_of_fold)}))
-    else:
-        typer.echo(json_line(train.train_embedded(loaded).model_dump()))
+        train.save_out_of_fold(trained, out_of_fold)
+    typer.echo(json_line(trained.report.model_dump()))

@@ -10,6 +10,9 @@ Nothing is ever filled in. A feature that cannot be read is `None`; a stakeholde
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, TypeGuard
 
 from safetyanalyst.generation.json_text import Object, Unreadable
@@ -19,10 +22,11 @@ from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import Action, DefectCode, Effect, Stakeholder, Tree, TreeKind
 
 ABSENT = object()
+OTHER: dict[TreeKind, TreeKind] = {"harm": "benefit", "benefit": "harm"}
 
 
 class Form(NamedTuple):
-    """Keys of a stakeholder."""
+    """Keys of a stakeholder; `others` are those that the reader of the other side reads from the same object."""
 
     name: str
     actions: str
@@ -35,6 +39,7 @@ _ACTION_KEYS = {"harm": frozenset({"action", "description", "evidence", "effects
 _ACTION_KEYS["benefit"] = _ACTION_KEYS["harm"] | {"category"}
 _FEATURES = ("effect", "immediacy", "extent", "likelihood")
 _FEATURE_KEYS = frozenset(_FEATURES)
+_WORD_KEYS = _FEATURE_KEYS | {"action", "description", "category"}
 _KEY_TYPES = ((str, bool, str, str), (str, str, str, str))
 _UNKNOWN: dict[str, DefectCode] = {
     "effect": "unknown_effect",
@@ -42,6 +47,8 @@ _UNKNOWN: dict[str, DefectCode] = {
     "extent": "unknown_extent",
     "likelihood": "unknown_likelihood",
 }
+_MAY_BE_JSON = re.compile(r"[\[{][\s\\]*+[\[{\"']")
+_NO_LETTER = re.compile(r"[^a-z]")
 
 
 def tree_from_json(value: object, kind: TreeKind, taxonomy: Taxonomy, path: str | None = None) -> Parsed:
@@ -59,11 +66,25 @@ def tree_from_json(value: object, kind: TreeKind, taxonomy: Taxonomy, path: str 
 
 
 class TreeReader:
-    """Reads one tree; counts what is lost, and records why."""
+    """Reads one tree; counts what is lost, and records why.
+
+    Where both trees of a scenario are read, what was found here may belong to the other one; whoever reads both looks at
+    `strays`, `doubtful` and `doubts`.
+
+    Attributes:
+        kind: Which tree.
+        lost: How many subtrees were lost.
+        strays: How many of these may be of the other side as well, because no known key says of which they are.
+        doubtful: How many stakeholders hold a name that only the other side has; they are not counted in `lost`.
+        doubts: Those names, as defects.
+    """
 
     def __init__(self, kind: TreeKind, taxonomy: Taxonomy, defects: Defects) -> None:
         self.kind = kind
         self.lost = 0
+        self.strays = 0
+        self.doubtful = 0
+        self.doubts = Defects()
         self._words: Vocabulary = vocabulary_of(taxonomy)
         self._clean = self._words.clean_effects[kind]
         self._defects = defects
@@ -74,7 +95,7 @@ class TreeReader:
         if isinstance(value, dict):
             form, entries = _OURS, self.get(value, "stakeholders", path)
             self._read_lost(value, path)
-            self.check_keys(value, frozenset({"stakeholders", "lost"}), path)
+            self._lose_stray(self.check_keys(value, frozenset({"stakeholders", "lost"}), path))
             path = _joined(path, "stakeholders")
         if entries is ABSENT:
             return None
@@ -89,7 +110,9 @@ class TreeReader:
         if not isinstance(value, dict):
             self._lose(value, path)
             return None
-        self.check_keys(value, form.others | {form.name, form.actions}, path)
+        n_lost = self.check_keys(value, form.others | {form.name, form.actions}, path)
+        self.lost += n_lost
+        self.strays += 0 if form.others else n_lost
         name = self._words_under(value, form.name, path)
         actions = self.get(value, form.actions, path)
         if not isinstance(actions, list):
@@ -99,14 +122,16 @@ class TreeReader:
             self.lost += 1
         elif not name.strip():
             self._defects.add("missing_value", f"{path}.{form.name}", name)
+        n_before = self.doubts.n_added
         read = [self._action(action, f"{path}.actions[{j}]") for j, action in enumerate(actions)]
+        self.doubtful += self.doubts.n_added > n_before
         return Stakeholder(name=name or "", actions=tuple(action for action in read if action is not None))
 
     def _action(self, value: object, path: str) -> Action | None:
         if not isinstance(value, dict):
             self._lose(value, path)
             return None
-        self.check_keys(value, _ACTION_KEYS[self.kind], path)
+        self._lose_stray(self.check_keys(value, _ACTION_KEYS[self.kind], path))
         name, description = self._category(value, path)
         return Action(
             action=name, description=description, evidence=self._evidence(value, path), effects=self._effects(value, path)
@@ -121,6 +146,8 @@ class TreeReader:
             word = None if name is None else self._words.action(self.kind, name)
             if word is not None and name is not None:
                 self._note_word(word, "unknown_action", f"{path}.category", name)
+            for key, text in (("action", words), ("category", name)) if word is None or word.name is None else ():
+                self._check_side(self._words.action, text, "unknown_action", f"{path}.{key}")
             return None if word is None else word.name, ": ".join(filter(None, (words, description)))
         if self.kind == "benefit" and description and value.get("action", ABSENT) is None:
             return None, description  # free words only, which is usual for benefits
@@ -134,6 +161,7 @@ class TreeReader:
             self._defects.add("missing_value", f"{path}.action", text)
         if word.name is not None:
             return word.name, description or ""
+        self._check_side(self._words.action, text, "unknown_action", f"{path}.action")
         return None, f"{text}: {description}" if description else text
 
     def _words_under(self, value: dict[Any, Any], key: str, path: str) -> str | None:
@@ -180,7 +208,7 @@ class TreeReader:
             return known
         path = f"{path}.effects[{k}]"
         n_before = self._defects.n_added
-        self.check_keys(value, _FEATURE_KEYS, path)
+        self._lose_stray(self.check_keys(value, _FEATURE_KEYS, path))
         effect = Effect.model_validate({feature: self._feature(value, feature, path) for feature in _FEATURES})
         if key is not None and self._defects.n_added == n_before:
             self._clean[key] = effect  # few are clean, and they come again and again
@@ -200,6 +228,8 @@ class TreeReader:
             return None
         word = self._word(key, text)
         self._note_word(word, _UNKNOWN[key], f"{path}.{key}", text)
+        if key == "effect" and word.name is None:
+            self._check_side(self._words.effect, text, "unknown_effect", f"{path}.{key}")
         return word.name
 
     def _word(self, key: str, text: str) -> Word:
@@ -218,21 +248,33 @@ class TreeReader:
             return ABSENT
         return content
 
-    def check_keys(self, value: dict[Any, Any], known: frozenset[str], path: str) -> None:
-        """Records repeated and unknown keys.
+    def check_keys(self, value: dict[Any, Any], known: frozenset[str], path: str) -> int:
+        """Records repeated and unknown keys, and gives how many subtrees may be lost by them.
 
-        What an unknown key holds is ignored; where that may be a subtree, it is lost. An object in which a key has two values,
-        or which repeats a key and has unknown ones as well, may be what became of two objects: one of them is lost.
+        What an unknown key holds is ignored; where that may be a subtree, or the key is a known one in other spelling, it is
+        lost. An object in which a key has two values, or which repeats a key and has unknown ones as well, may be what became
+        of two objects: one of them is lost.
         """
+        n_lost = 0
         unknown = () if value.keys() <= known else [key for key in value if key not in known]
         for key in unknown:
             self._defects.add("unknown_key", path, key)
-            self.lost += _may_hold_subtree(value[key])
+            n_lost += _may_hold_subtree(value[key]) or _is_meant(key, value, known)
         if isinstance(value, Object):
             for key in value.repeated:
                 self._defects.add("duplicate_key", _joined(path, key), key)
             is_contradictory = any(isinstance(value[key], Unreadable) for key in value.repeated)
-            self.lost += is_contradictory or len(unknown) > 0
+            n_lost += is_contradictory or len(unknown) > 0
+        return n_lost
+
+    def _lose_stray(self, n_lost: int) -> None:
+        self.lost += n_lost
+        self.strays += n_lost
+
+    def _check_side(self, read: Callable[[TreeKind, str], Word], text: str | None, code: DefectCode, path: str) -> None:
+        """Notes a text that is no name on this side and one on the other; a name of both sides proves nothing."""
+        if text is not None and read(OTHER[self.kind], text).name is not None:
+            self.doubts.add(code, path, text)
 
     def _text(self, value: object, path: str) -> str | None:
         if not isinstance(value, str):
@@ -291,6 +333,28 @@ def _is_count(value: object) -> TypeGuard[int]:
 
 
 def _may_hold_subtree(value: object) -> bool:
-    if isinstance(value, list):
-        return any(isinstance(item, dict) for item in value)
-    return isinstance(value, Unreadable) or (isinstance(value, dict) and len(value) > 0)
+    if isinstance(value, str):
+        return _MAY_BE_JSON.search(value) is not None
+    return isinstance(value, Unreadable) or (isinstance(value, list | dict) and len(value) > 0)
+
+
+def _is_meant(key: object, value: dict[Any, Any], known: frozenset[str]) -> bool:
+    """Whether an unknown key is a known one in other spelling, and says something that is not recorded as missing anyhow.
+
+    A feature or a word that stands under the wrong key alone is: its right key is not there.
+    """
+    if not isinstance(key, str) or value[key] in (None, "", [], {}):
+        return False
+    meant = _spellings(known).get(_spelling(key))
+    return meant is not None and (meant in value or meant not in _WORD_KEYS)
+
+
+@cache
+def _spellings(known: frozenset[str]) -> dict[str, str]:
+    """Known keys by their spelling; the names of both sides belong to them everywhere."""
+    return {_spelling(key): key for key in (*(form.actions for form in PUBLISHED.values()), *known)}
+
+
+def _spelling(key: str) -> str:
+    """A key without case, signs and plural."""
+    return _NO_LETTER.sub("", key.lower()).removesuffix("s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from safetyanalyst.generation.json_form import ABSENT, PUBLISHED, TreeReader
+from safetyanalyst.generation.json_form import ABSENT, OTHER, PUBLISHED, TreeReader
 from safetyanalyst.generation.json_text import Unreadable, loads
 from safetyanalyst.generation.parsed import MAX_COUNT, Defects, ParsedPair
 from safetyanalyst.taxonomy import Taxonomy
@@ -31,6 +31,9 @@ def pair_from_json(value: object, taxonomy: Taxonomy) -> ParsedPair:
 
     In a combined list, no "benefits" anywhere means that there are none, as in the published code; no "harms" anywhere means
     that the harm tree is missing, because nothing is called harmless for want of a key. An empty list says nothing at all.
+
+    Where a name that only harms have stands among benefits, or the reverse, the side of that stakeholder is in doubt: it stays
+    where it stands, and counts as lost on both sides. So does a subtree under an unknown key.
     """
     if isinstance(value, str):
         inner = loads(value).value
@@ -57,13 +60,14 @@ def _pair_from_object(value: dict[Any, Any], taxonomy: Taxonomy) -> ParsedPair:
     keys = {kind: PUBLISHED[kind].actions if _SIDES & value.keys() else str(kind) for kind in TREE_KINDS}
     if any(kind in value for kind in TREE_KINDS):
         keys = {kind: str(kind) for kind in TREE_KINDS}
+    readers = {kind: TreeReader(kind, taxonomy, defects) for kind in TREE_KINDS}
     trees: dict[TreeKind, Tree | None] = {}
-    for kind in TREE_KINDS:
-        reader = TreeReader(kind, taxonomy, defects)
-        reader.check_keys(value, frozenset(keys.values()), "")
+    n_lost = readers["harm"].check_keys(value, frozenset(keys.values()), "")
+    for kind, reader in readers.items():
+        reader.lost += n_lost
         content = reader.get(value, keys[kind], "")
         trees[kind] = None if content is ABSENT else reader.tree(content, kind)
-    return ParsedPair(trees=HarmBenefitTree(harm=trees["harm"], benefit=trees["benefit"]), defects=defects.listed())
+    return _pair(trees, readers, defects)
 
 
 def _pair_from_list(value: list[Any], taxonomy: Taxonomy) -> ParsedPair:
@@ -75,12 +79,25 @@ def _pair_from_list(value: list[Any], taxonomy: Taxonomy) -> ParsedPair:
         sides = [kind for kind in TREE_KINDS if isinstance(entry, dict) and PUBLISHED[kind].actions in entry]
         seen.update(sides)
         for kind in sides or TREE_KINDS:  # what is no object, or has neither key, may have been of either side
-            form = PUBLISHED[kind]._replace(others=_SIDES) if len(sides) == 2 else PUBLISHED[kind]
+            form = PUBLISHED[kind] if len(sides) == 1 else PUBLISHED[kind]._replace(others=_SIDES)
             stakeholder = readers[kind].stakeholder(entry, f"{kind}[{i}]", form)
             if stakeholder is not None:
                 stakeholders[kind].append(stakeholder)
     if "harm" not in seen:
         defects.add("missing_key", PUBLISHED["harm"].actions)
-    trees = {k: Tree(kind=k, stakeholders=tuple(stakeholders[k]), lost=min(readers[k].lost, MAX_COUNT)) for k in TREE_KINDS}
-    harm = trees["harm"] if "harm" in seen else None
-    return ParsedPair(trees=HarmBenefitTree(harm=harm, benefit=trees["benefit"]), defects=defects.listed())
+    trees: dict[TreeKind, Tree | None] = {k: Tree(kind=k, stakeholders=tuple(stakeholders[k])) for k in TREE_KINDS}
+    if "harm" not in seen:
+        trees["harm"] = None
+    return _pair(trees, readers, defects)
+
+
+def _pair(trees: dict[TreeKind, Tree | None], readers: dict[TreeKind, TreeReader], defects: Defects) -> ParsedPair:
+    """Both trees, each with what was lost on its side, and with what was found on the other and may belong to it."""
+    doubtful = sum(reader.doubtful for reader in readers.values())
+    whole: dict[TreeKind, Tree | None] = {}
+    for kind, tree in trees.items():
+        lost = min(readers[kind].lost + readers[OTHER[kind]].strays + doubtful, MAX_COUNT)
+        whole[kind] = None if tree is None else tree.model_copy(update={"lost": lost})
+    doubts = [defect for reader in readers.values() for defect in reader.doubts.listed()]
+    both = HarmBenefitTree(harm=whole["harm"], benefit=whole["benefit"])
+    return ParsedPair(trees=both, defects=tuple(dict.fromkeys((*defects.listed(), *doubts))))

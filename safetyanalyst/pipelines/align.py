@@ -56,8 +56,9 @@ def read_labelled(path: Path, space: FeatureSpace) -> LabelledTrees:
 
 
 def align(
-    data: LabelledTrees, base: Policy, taxonomy: Taxonomy, *, name: str, source: Path, n_starts: int = 16, seed: int = 0, ridge: float = 0.0
-) -> Policy:
+    data: LabelledTrees, base: Policy, taxonomy: Taxonomy, *, name: str, source: Path,
+    n_starts: int = 16, seed: int = 0, ridge: float = 0.0,
+) -> Policy:  # fmt: skip
     """Fits the weights of a policy to labels.
 
     Args:

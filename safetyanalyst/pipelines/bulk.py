@@ -36,13 +36,15 @@ class RunIdentity(Record):
     Attributes:
         command: "analyze" or "assess".
         inputs: sha256 of every input, in order.
-        config: Name of the configuration, with the hashes of the models behind it.
+        format: What the inputs were read as; empty where there is one format only.
+        config: Name and hash of the configuration, with the hashes of the models behind it.
         policy: Hash of the policy.
         code: Version of this package.
     """
 
     command: str
     inputs: tuple[str, ...]
+    format: str = ""
     config: str
     policy: str
     code: str
@@ -98,7 +100,7 @@ class ResultFile:
             for number, line in enumerate(islice(file, self.done), start=1):
                 try:
                     yield json.loads(line)
-                except ValueError as error:  # a disk that failed, an editor
+                except (ValueError, RecursionError) as error:  # a disk that failed, an editor
                     raise ConfigError(f"line {number} is not a result", file=self.path, expected="JSON") from error
 
     def _check_same_run(self) -> None:

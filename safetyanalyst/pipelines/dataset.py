@@ -6,7 +6,9 @@ A line that cannot be read is a `ReadFailure` with its number; the others go on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -21,7 +23,10 @@ from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance,
 
 _PUBLISHED_KEYS = ("tree", "harm-benefit tree")  # ours, and the column of the published dataset
 _LABEL_KEYS = ("label", "harmful")
+_LABEL_WORDS: dict[str, Literal[0, 1]] = {"safe": 0, "unsafe": 1}  # labels are written as those of scenarios are
 _TYPES = ("prompt", "exchange", "trajectory")
+_NO_LOSS = frozenset({"spelling", "surrounding_text", "unknown_key", "unknown_step", "invalid_characters"})  # leave no null
+_EFFECT = re.compile(r"(?P<effect>(?P<effects>.*\.effects)\[\d+\])(\.\w+)?")
 _defects: TypeAdapter[tuple[Defect, ...]] = TypeAdapter(tuple[Defect, ...])
 _provenances: TypeAdapter[dict[TreeKind, Provenance]] = TypeAdapter(dict[TreeKind, Provenance])
 
@@ -97,20 +102,26 @@ def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | Re
 def _read_record(
     id: str, number: int, value: dict[str, Any], defects: tuple[Defect, ...], taxonomy: Taxonomy
 ) -> StoredTrees | ReadFailure:
+    given = [key for key in ("trees", *_PUBLISHED_KEYS, *TREE_KINDS) if key in value]
+    if len(given) > 1 and given != list(TREE_KINDS):
+        error = f"several trees in one record: {', '.join(given)} (expected one of them: which one counts cannot be known)"
+        return ReadFailure(id=id, line=number, error=error)
     pair = _pair(value, taxonomy)
     if pair is None:
         expected = "'trees', 'tree', 'harm-benefit tree', or 'harm' and 'benefit'"
         return ReadFailure(id=id, line=number, error=f"no trees in this record (expected a key {expected})")
     label = next((value[key] for key in _LABEL_KEYS if value.get(key) is not None), None)
+    if isinstance(label, str):
+        label = _LABEL_WORDS.get(label.strip().lower(), label)
     if label not in (0, 1, None):
-        found = label if isinstance(label, str | int | float | list | dict) else "not readable"
-        return ReadFailure(id=id, line=number, error=f"label is {found!a:.60} (expected 0, 1 or null)")
+        shown = label if isinstance(label, str | int | float | list | dict) else "not readable"
+        expected = "0, 1, true, false, safe, unsafe or null"
+        return ReadFailure(id=id, line=number, error=f"label is {shown!a:.60} (expected {expected})")
     try:
         stored = _defects.validate_python(value.get("defects", ()))
     except ValidationError:
         return ReadFailure(id=id, line=number, error="'defects' is not a list of {code, path, found}")
-    # what our own form stores as null was recorded when it was lost
-    found = [it for it in pair.defects if not (stored and "trees" in value and it.code == "missing_value")]
+    found = _not_recorded(pair.defects, stored) if "trees" in value else pair.defects
     return StoredTrees(
         id=id,
         type=value["type"] if value.get("type") in _TYPES else "tree",
@@ -120,6 +131,61 @@ def _read_record(
         label=None if label is None else 1 if label else 0,
         fields=_scalars(value),
     )
+
+
+def _not_recorded(fresh: Sequence[Defect], stored: Sequence[Defect]) -> list[Defect]:
+    """The defects of our own form, without nulls that were recorded when something was lost.
+
+    A null is recorded by a defect in its place. Places have other numbers where both kinds stood in one list, and in rows: there
+    it is recorded by a defect about the same feature of the same kind of tree whose place holds no null; each tells of one.
+    """
+    nulls = [it for it in fresh if it.code == "missing_value"]
+    losses = [it for it in stored if it.code not in _NO_LOSS]
+    if any(it.path == "" and it.found.endswith("more like this") for it in losses):
+        return [it for it in fresh if it not in nulls]  # they were too many to be listed
+    recorded = {_place(it.path) for it in losses}
+    told = {it for it in nulls if recorded.intersection(_around(it.path)) or _is_lost_whole(it.path, stored)}
+    spare = Counter(map(_sort, recorded.difference(*map(_around, (it.path for it in nulls)))))
+    effects: dict[str, list[Defect]] = {}
+    for it in nulls:
+        if it not in told:
+            effects.setdefault(_around(it.path)[-1], []).append(it)
+    for place, gaps in effects.items():
+        sorts = {_sort(it) for it in (place, *(_place(gap.path) for gap in gaps)) if spare[_sort(it)] > 0}
+        spare.subtract(sorts)
+        told.update(gaps if sorts else ())
+    return [it for it in fresh if it not in told]
+
+
+def _place(path: str) -> str:
+    """A path in the one spelling for all forms."""
+    path = path.replace(".stakeholders[", "[")
+    return re.sub(r"\.stakeholder$", ".name", re.sub(r"\.category$", ".action", path))
+
+
+def _around(path: str) -> tuple[str, ...]:
+    """The places where a defect tells of what is missing here: here, or for a feature its list of effects and its effect."""
+    place = _place(path)
+    found = _EFFECT.fullmatch(place)
+    return (place,) if found is None else (place, found["effects"], found["effect"])
+
+
+def _sort(place: str) -> tuple[str, str]:
+    """Kind of tree and key, whatever the numbers."""
+    return place[:1], place.rpartition(".")[2].partition("[")[0]
+
+
+def _is_lost_whole(path: str, stored: Sequence[Defect]) -> bool:
+    """Whether a tree or subtrees are missing here, and something stored tells how they were lost.
+
+    A subtree in a list of both kinds may count as lost on both sides, though its defect names one of them.
+    """
+    kind, _, key = path.partition(".")
+    other = next((it for it in TREE_KINDS if it != kind), "")
+    may_lose = (it for it in stored if it.code not in _NO_LOSS or it.code == "unknown_key")
+    if kind not in TREE_KINDS or key not in ("", "lost"):
+        return False
+    return any(key == "lost" or not it.path.startswith(other) for it in may_lose)
 
 
 def _provenance(value: object) -> dict[str, JsonValue]:
@@ -156,7 +222,8 @@ def _pair_from_rows(value: dict[str, Any], taxonomy: Taxonomy) -> parsing.Parsed
         if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
             parsed = parsing.tree_from_json(rows, kind, taxonomy)
         else:
-            parsed = notation.from_rows("\n".join(rows) or "-", kind, taxonomy)
+            text = "\n".join(rows) if rows else "-"  # no rows say that there is nothing, blank ones say nothing
+            parsed = notation.from_rows(text, kind, taxonomy)
         trees[kind] = parsed.tree
         defects += parsed.defects
     return parsing.ParsedPair(trees=HarmBenefitTree(harm=trees["harm"], benefit=trees["benefit"]), defects=tuple(defects))

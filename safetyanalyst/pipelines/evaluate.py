@@ -34,8 +34,7 @@ class Metrics(Record):
         unsafe: How many are labelled unsafe.
         decisions: How many were allowed, sent to review, blocked.
         failed: How many could not be read, or have no tree that the policy counts (they count by their decision).
-        unscored: How many have no bound on the harm side, or no single score (ranked by the middle of their interval; unbounded
-            harm ranks first).
+        unscored: How many have no single score (see `outcome` for how they rank).
         auroc: Of the score.
         f1: Flagged (block or review) against label; likewise `recall`, `precision`, `false_positive_rate`, `specificity`.
         blocked_f1: Only a block counts as flagged; likewise the next two.
@@ -78,12 +77,16 @@ class Outcome(NamedTuple):
 
 
 def outcome(label: int, result: Analysis | FailedItem) -> Outcome:
-    """What an analysis comes to, beside its label."""
+    """What an analysis comes to, beside its label.
+
+    A range ranks by its middle. Without a lower bound it ranks by the upper one, since benefits that nobody read must not make
+    anything rank as harmless; without an upper bound it ranks first, as what could not be read does.
+    """
     if isinstance(result, FailedItem):
         return Outcome(label, np.inf, result.decision, is_failed=True, is_unscored=True)
     low, high = result.interval
-    middle = (low + high) / 2 if np.isfinite(low) and np.isfinite(high) else high if np.isinf(high) else low
-    return Outcome(label, float(middle), result.decision, is_failed=result.is_failed, is_unscored=result.score is None)
+    rank = (low + high) / 2 if np.isfinite(low) and np.isfinite(high) else high
+    return Outcome(label, float(rank), result.decision, is_failed=result.is_failed, is_unscored=result.score is None)
 
 
 def measure(outcomes: Sequence[Outcome], *, n_bootstrap: int = 1000, seed: int = 0) -> Metrics:

@@ -103,11 +103,12 @@ def _entry(name: str, definition: str) -> Text:
 def _fit(fit: FitFacts) -> Text:
     converged = sum(start.converged for start in fit.starts)
     losses = sorted(start.loss for start in fit.starts)
+    ridge = f", a ridge of {fit.ridge:g} included" if fit.ridge else ""  # the loss of the fit is without it
     lines = [
         f"aligned to {fit.rows} rows of {plain(fit.data)}"
         f" ({fit.harmful} harmful; {fit.rows_left_out} left out), seed {fit.seed}",
         f"{fit.parameters} parameters, loss {fit.loss:.5f} (weights all 0: {fit.loss_at_zero_weights:.5f})",
-        f"{len(losses)} starts, {converged} converged, losses {losses[0]:.5f} to {losses[-1]:.5f}",
+        f"{len(losses)} starts, {converged} converged, losses {losses[0]:.5f} to {losses[-1]:.5f}{ridge}",
         f"at a bound: {', '.join(fit.at_bounds) or 'none'}",
         f"not determined by the data: {', '.join(fit.unidentified) or 'none'}",
     ]

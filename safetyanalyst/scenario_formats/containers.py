@@ -18,7 +18,6 @@ ContainerName = Literal["lines", "document", "text"]
 WINDOW_LINES = 64
 WINDOW_BYTES = 2**20
 """What is looked at, at most, to tell the container."""
-_RECORD_SHARE = 0.25  # of the lines in the window that must be records, lest a prompt that quotes one is taken apart
 
 
 class Line(NamedTuple):
@@ -198,9 +197,11 @@ def _container(window: list[Line], is_record: RecordTest, may_be_text: bool) -> 
         return "lines"
     if len(texts) > 1 and json_state(texts[0]) == "beginning" and _is_document(texts):
         return "document"
-    records = sum(_holds_record(text, is_record) for text in texts)
-    is_lines = records >= max(1, len(texts) * _RECORD_SHARE) or (len(texts) == 1 and json_state(texts[0]) == "beginning")
-    return "lines" if is_lines or not may_be_text else "text"
+    if not may_be_text or (len(texts) == 1 and json_state(texts[0]) == "beginning"):
+        return "lines"
+    # one record is enough: a damaged file is likelier than a prompt that quotes a record on a line of its own, and taken for
+    # one prompt none of its records would ever be judged alone
+    return "lines" if any(_holds_record(text, is_record) for text in texts) else "text"
 
 
 def _holds_record(text: str, is_record: RecordTest) -> bool:

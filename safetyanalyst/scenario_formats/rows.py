@@ -132,7 +132,16 @@ def _own(row: Row, id: str) -> ReadRow:
         case _:
             chat = _chat_of(row)
             read = _from_chat(chat._replace(defects=(*defects, *chat.defects)), id)
+    _refuse_unjudged(row, used)
     return ReadRow(read, ("type", *used))
+
+
+def _refuse_unjudged(row: Row, used: tuple[str, ...]) -> None:
+    """No content may pass unjudged beside the one that is read."""
+    for key in ("text", "prompt", "response", "messages", "system"):
+        if key not in used and row.get(key):
+            beside = " and ".join(it for it in used if row.get(it))
+            raise UnreadableError(f"{key} stands beside {beside} and would not be judged", "the keys of one scenario")
 
 
 def _own_type(row: Row) -> str:

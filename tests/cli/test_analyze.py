@@ -56,6 +56,78 @@ def test_several_files_one_after_the_other(sa: Run, config: str, prompts: Any) -
     assert done.lines[:2] == done.lines[3:]
 
 
+def test_places_in_several_files_are_told_apart_and_ids_are_kept(sa: Run, config: str, tmp_path: Path) -> None:
+    for name in ("a/x.jsonl", "b/x.jsonl", "y.jsonl"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('{"text": "arson"}\nrubbish\n{"id": "mine", "text": "bread"}\n', encoding="utf-8")
+
+    def ids(*names: str) -> list[str]:
+        files = [part for name in names for part in ("--file", str(tmp_path / name))]
+        return [line["id"] for line in sa("analyze", *files, "--config", config, "--json").lines]
+
+    assert ids("y.jsonl") == ["line-1", "line-2", "mine"]
+    assert ids("y.jsonl", "a/x.jsonl") == ["y:line-1", "y:line-2", "mine", "x:line-1", "x:line-2", "mine"]
+    a, b = tmp_path / "a/x.jsonl", tmp_path / "b/x.jsonl"
+    assert ids("a/x.jsonl", "b/x.jsonl")[::3] == [f"{a}:line-1", f"{b}:line-1"]
+    bytes_name = tmp_path / "\udcff.jsonl"
+    bytes_name.write_bytes(b'{"text": "arson"}\n')
+    assert ids("y.jsonl", bytes_name.name)[-1] == "\\udcff:line-1"
+
+
+def resumable(sa: Run, config: str, prompts: Any, tmp_path: Path) -> tuple[list[str | Path], Path]:
+    """A command with its results half written."""
+    path, out = prompts("arson", "crash", "bread", "silent"), tmp_path / "out.jsonl"
+    command: list[str | Path] = ["analyze", "--file", path, "--config", config, "--out", out]
+    assert sa(*command).status == 3
+    out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:2]))
+    return command, out
+
+
+def test_what_was_written_counts_as_it_did_when_it_was_made(sa: Run, config: str, prompts: Any, tmp_path: Path) -> None:
+    command, out = resumable(sa, config, prompts, tmp_path)
+    whole = sa(*command)
+    assert "2 of them could not be analysed" in whole.err
+    again = sa(*command)  # nothing is left to do
+    assert (again.status, out.read_bytes().count(b"\n")) == (3, 4)
+    assert whole.err.splitlines()[-1] == again.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "3", "[]", "{}", '{"id": "x"}', '{"decision": "allow"}', '{"error": "e", "decision": "perhaps"}',
+        '{"decision": ["allow"], "error": "e"}', '{"decision": "allow", "trees": 3, "defects": []}',
+        '{"decision": "allow", "trees": {"harm": null}, "defects": []}',
+        '{"decision": "allow", "trees": {"harm": null, "benefit": null}, "defects": [{"cod": 1}]}', "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_result_is_named_when_going_on(sa: Run, config: str, prompts: Any, tmp_path: Path, line: str) -> None:
+    command, out = resumable(sa, config, prompts, tmp_path)
+    with out.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    before = out.read_bytes()
+    done = sa(*command)
+    assert (done.status, done.out) == (2, "")
+    assert "line 3 is not a result" in done.err
+    assert "Traceback" not in done.err
+    assert out.read_bytes() == before
+
+
+def test_a_run_goes_on_only_with_the_same_format_and_configuration(sa: Run, config: str, prompts: Any, tmp_path: Path) -> None:
+    command, out = resumable(sa, config, prompts, tmp_path)
+    before = out.read_bytes()
+    assert "format differ" in sa(*command, "--format", "lines").err
+    content = Path(config).read_text(encoding="utf-8")
+    Path(config).write_text(content.replace("options: {}", "options: {delay: 0.0001}", 1), encoding="utf-8")
+    changed = sa(*command)
+    assert (changed.status, "config differ" in changed.err) == (2, True)
+    assert out.read_bytes() == before
+    Path(config).write_text(f"# a remark\n{content}", encoding="utf-8")
+    assert sa(*command).status == 3
+    assert out.read_bytes().count(b"\n") == 4
+
+
 def test_standard_input(sa: Run, config: str, prompts: Any) -> None:
     from_file = sa("analyze", "--file", prompts("arson", "bread"), "--config", config, "--json")
     piped = sa("analyze", "-", "--config", config, "--json", stdin=prompts("arson", "bread").read_bytes())

@@ -166,6 +166,21 @@ def test_evaluate_by_file_and_by_key(sa: Run, config: str, tmp_path: Path) -> No
     assert "\x1b" not in drawn.out
 
 
+def test_evaluate_tells_files_of_one_name_apart(sa: Run, config: str, tmp_path: Path) -> None:
+    paths = []
+    for folder, texts in (("a", ["1 arson", "0 bread"]), ("b", ["1 arson", "0 bread", "0 arson"])):
+        (tmp_path / folder).mkdir()
+        paths.append(labelled(tmp_path / folder, *texts, name="dev.jsonl"))
+    other = labelled(tmp_path, "1 arson", name="test.jsonl")
+    done = sa("evaluate", *paths, other, "--config", config, "--bootstrap", "5", "--by", "kind", "--json")
+    sizes = {name: it["n"] for name, it in done.lines[0]["sets"].items() if "kind=" not in name}
+    assert sizes == {str(paths[0]): 2, str(paths[1]): 3, "test": 1}
+    assert f"{paths[1]} kind=even" in done.lines[0]["sets"]
+    twice = sa("evaluate", other, other, "--config", config, "--bootstrap", "5")
+    assert (twice.status, twice.out) == (2, "")
+    assert "given twice" in twice.err
+
+
 def test_evaluate_leaves_out_what_has_no_label_and_says_so(sa: Run, config: str, tmp_path: Path) -> None:
     path = labelled(tmp_path, "1 arson", "0 bread")
     path.write_text(path.read_text() + '{"id": "u", "text": "x"}\nrubbish\n', encoding="utf-8")

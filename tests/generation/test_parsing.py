@@ -480,13 +480,61 @@ def test_two_effects_that_ran_together_are_not_one() -> None:
 
 
 def test_unknown_keys_are_told_and_ignored_unless_they_may_hold_a_subtree() -> None:
-    assert read([entry(why="because", tags=["a"])]) == Parsed(
-        tree=CLEAN, defects=read([entry(why="because", tags=["a"])]).defects
-    )
-    assert codes(read([entry(why="because", tags=["a"])])) == ["unknown_key", "unknown_key"]
+    parsed = read([entry(why="because [1] {it}", tags=[], note={}, sure=True, rank=1.5, more=None, harms=None)])
+    assert parsed.tree == CLEAN
+    assert codes(parsed) == ["unknown_key"] * 7
     parsed = read([{**entry(), "harm": [{"action": FRAUD, "effects": [LOSS]}]}])
     assert parsed.tree == CLEAN.model_copy(update={"lost": 1})
     assert codes(parsed) == ["unknown_key"]
+
+
+GRAVE = {"action": FRAUD, "effects": [LOSS]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [GRAVE], [[GRAVE]], [[[]]], {"a": None}, ["a"], [0], json.dumps([[GRAVE]]), json.dumps(GRAVE, indent=1),
+        json.dumps(json.dumps([GRAVE])), f"as follows: {[GRAVE]}", "[ {", '["',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["Harms", "harm", "other", ""])
+def test_what_may_be_a_subtree_under_an_unknown_key_is_lost(key: str, content: object) -> None:
+    for value in ([{"stakeholder": "User", "harms": [], key: content}], [entry(**{key: content})]):
+        parsed = read(value)
+        assert parsed.tree is not None
+        assert parsed.tree.lost == 1
+        assert codes(parsed) == ["unknown_key"]
+    ours = to_json(CLEAN)
+    assert read({**ours, key: content}).tree == CLEAN.model_copy(update={"lost": 1})
+    pair = pair_from_json({"harms": ours, "benefits": [], key: content}, TAXONOMY)
+    if key == "harm":  # then it is the tree of another form
+        pair = pair_from_json({"harm": ours, "benefit": [], "harms": content}, TAXONOMY)
+    assert pair.trees == HarmBenefitTree(
+        harm=CLEAN.model_copy(update={"lost": 1}), benefit=Tree(kind="benefit", stakeholders=(), lost=1)
+    )
+
+
+@pytest.mark.parametrize("key", ["Harms", "harm", " HARMS:", "Harm_s", "Benefits", "Stakeholder"])
+def test_a_known_key_in_other_spelling_is_lost_whatever_it_holds(key: str) -> None:
+    for content in ("see above", 3, True):
+        assert read([{**entry(), key: content}]).tree == CLEAN.model_copy(update={"lost": 1})
+    assert read([{**entry(), key: []}, {**entry(), key: None}]).tree == harm_tree_of(2)
+
+
+def harm_tree_of(n: int) -> Tree:
+    return Tree(kind="harm", stakeholders=CLEAN.stakeholders * n)
+
+
+def test_a_feature_in_other_spelling_is_missing_and_beside_the_right_one_a_second_effect() -> None:
+    effect = {"Extent" if key == "extent" else key: value for key, value in LOSS.items()}
+    parsed = read([entry(effects=[effect])])
+    assert parsed.tree == harm_tree(Action(action="Fraud", effects=(READ_LOSS.model_copy(update={"extent": None}),)))
+    assert codes(parsed) == ["unknown_key", "missing_key"]
+    parsed = read([entry(effects=[{**LOSS, "extent": "Minor", "Extent": "Major"}])])
+    assert parsed.tree is not None
+    assert parsed.tree.lost == 1
+    assert read({"stakeholders": [], "Lost": 2}).tree == Tree(kind="harm", stakeholders=(), lost=1)
 
 
 @pytest.mark.parametrize(
@@ -759,6 +807,80 @@ def test_a_missing_side_is_missing(value: object, code: str) -> None:
     parsed = pair_from_json(value, TAXONOMY)
     assert None in (parsed.trees.harm, parsed.trees.benefit)
     assert code in codes(parsed)
+
+
+GAIN = {"effect": "1. Prevention of death", "immediacy": True, "extent": "Minor", "likelihood": "Low"}
+NAMES = {
+    kind: {
+        "actions": [TAXONOMY.published_action(action) for action in TAXONOMY.actions(kind)],
+        "effects": [effect.numbered for effect in TAXONOMY.effects(kind)],
+    }
+    for kind in TREE_KINDS
+}
+SHARED = sorted(set(NAMES["harm"]["effects"]) & set(NAMES["benefit"]["effects"]))
+SIDES = {"harm": "harms", "benefit": "benefits"}
+
+
+def both_lost(parsed: ParsedPair) -> list[int]:
+    return [-1 if tree is None else tree.lost for tree in (parsed.trees.harm, parsed.trees.benefit)]
+
+
+def under(kind: TreeKind, *actions: object) -> list[dict[str, Any]]:
+    """A combined list that is clean but for what is put under one side."""
+    return [{"stakeholder": "A", "harms": []}, {"stakeholder": "B", SIDES[kind]: list(actions)}]
+
+
+@pytest.mark.parametrize("action", NAMES["harm"]["actions"])
+def test_a_harm_among_benefits_is_lost_on_both_sides(action: str) -> None:
+    assert len(NAMES["harm"]["actions"]) == 45
+    leaf = {**LOSS, "effect": SHARED[0]}
+    for value in (
+        under("benefit", {"action": action, "effects": [leaf]}),
+        under("benefit", {"action": "Explains it", "category": action, "effects": [leaf]}),
+        {"harms": [], "benefits": under("benefit", {"action": action.lower(), "effects": [leaf]})[1:]},
+    ):
+        parsed = pair_from_json(value, TAXONOMY)
+        assert both_lost(parsed) == [1, 1]
+        assert "unknown_action" in codes(parsed)
+
+
+@pytest.mark.parametrize("kind", TREE_KINDS)
+def test_a_name_that_only_the_other_side_has_puts_the_side_in_doubt(kind: TreeKind) -> None:
+    other: TreeKind = "benefit" if kind == "harm" else "harm"
+    own_action, own_leaf = (FRAUD, LOSS) if kind == "harm" else ("Explains it", GAIN)
+    for name in NAMES[other]["effects"]:
+        parsed = pair_from_json(under(kind, {"action": own_action, "effects": [own_leaf, {**LOSS, "effect": name}]}), TAXONOMY)
+        assert both_lost(parsed) == ([0, 0] if name in SHARED else [1, 1])
+        assert codes(parsed) == ([] if name in SHARED else ["unknown_effect"])
+    for name in NAMES[other]["actions"]:
+        parsed = pair_from_json(under(kind, {"action": name, "effects": [own_leaf]}), TAXONOMY)
+        assert both_lost(parsed) == [1, 1]
+        assert codes(parsed) == ["unknown_action"]
+    assert SHARED
+
+
+def test_what_only_one_reader_is_asked_for_is_not_in_doubt() -> None:
+    alone = read([{"stakeholder": "User", "benefits": [{"action": FRAUD, "effects": [GAIN]}]}], "benefit")
+    assert alone.tree is not None
+    assert alone.tree.lost == 0
+    assert both_lost(pair_from_json(under("benefit", {"action": "Prevents fraud", "effects": [GAIN]}), TAXONOMY)) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [entry(), {"stakeholder": "B", "benefits": [], "Harms": [GRAVE]}],
+        [entry(), {"stakeholder": "B", "benefits": [], "harm": "see above"}],
+        [entry(), {"stakeholder": "B", "benefits": [{"action": "Explains it", "effects": [GAIN], "harms": [GRAVE]}]}],
+        [entry(), {"stakeholder": "B", "benefits": [{"action": "Explains it", "effects": [{**GAIN, "next": [GRAVE]}]}]}],
+        {"harms": [entry()], "benefits": [{"stakeholder": "B", "benefits": [], "harms": [GRAVE]}]},
+        {"harm": to_json(CLEAN), "benefit": {"stakeholders": [], "harms": [GRAVE]}},
+    ],
+)
+def test_a_subtree_under_an_unknown_key_is_lost_on_both_sides_of_a_pair(value: object) -> None:
+    parsed = pair_from_json(value, TAXONOMY)
+    assert both_lost(parsed) == [1, 1]
+    assert "unknown_key" in codes(parsed)
 
 
 def test_a_side_written_under_two_names_is_not_complete() -> None:

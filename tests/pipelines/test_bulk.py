@@ -86,7 +86,7 @@ def test_a_torn_last_line_is_written_again(tmp_path: Path) -> None:
     assert complete(path, 20) == EXPECTED
 
 
-@pytest.mark.parametrize("key", ["command", "inputs", "config", "policy", "code"])
+@pytest.mark.parametrize("key", ["command", "inputs", "format", "config", "policy", "code"])
 def test_another_run_is_refused_by_what_differs(tmp_path: Path, key: str) -> None:
     path = tmp_path / "out.jsonl"
     complete(path, 3)

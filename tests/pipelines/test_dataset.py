@@ -99,6 +99,53 @@ def test_what_an_analysis_recorded_is_not_recorded_again() -> None:
     assert [it.code for it in one(stored | {"defects": []}).defects] == ["missing_value"]
 
 
+@pytest.mark.parametrize(
+    ("code", "path", "is_recorded"),
+    [
+        ("unknown_extent", "harm[0].actions[0].effects[0].extent", True),
+        ("wrong_type", "harm[0].actions[0].effects[0]", True),
+        ("unknown_extent", "harm.stakeholders[0].actions[0].effects[0].extent", True),
+        ("unknown_extent", "harm.rows[3].effects[2].extent", True),  # rows have other numbers
+        ("unknown_extent", "harm[7].actions[0].effects[0].extent", True),  # and so has a list of both kinds
+        ("spelling", "harm[0].actions[0].effects[0].extent", False),
+        ("unknown_likelihood", "harm[0].actions[0].effects[0].likelihood", False),
+        ("unknown_extent", "benefit[0].actions[0].effects[0].extent", False),
+        ("truncated", "harm", False),
+        ("unfamiliar_input", "harm", False),
+        ("elided_input", "messages[3]", False),
+    ],
+)
+def test_a_null_is_silent_only_where_its_loss_is_recorded(code: Any, path: str, is_recorded: bool) -> None:
+    pair = one({"tree": damaged("extent", None)}).trees
+    stored = ASSESSORS["balanced"].assess(pair, defects=[Defect(code=code, path=path, found="x")]).to_json()
+    fresh = [it for it in one(stored).defects if it.path == "harm.stakeholders[0].actions[0].effects[0].extent"]
+    assert [it.code for it in fresh if it.code == "missing_value"] == ([] if is_recorded else ["missing_value"])
+
+
+def test_one_record_tells_of_one_null_only() -> None:
+    tree = damaged("extent", None)
+    tree[0]["harms"][1]["effects"][0]["extent"] = None
+    defect = Defect(code="unknown_extent", path="harm.rows[5].effects[0].extent")
+    stored = ASSESSORS["balanced"].assess(one({"tree": tree}).trees, defects=[defect]).to_json()
+    assert [it.code for it in one(stored).defects] == ["unknown_extent", "missing_value"]
+
+
+@given(damaged_trees(), st.sampled_from(sorted(ASSESSORS)))
+def test_what_was_read_from_damaged_trees_is_the_same_when_read_again(tree: list[Any], policy: str) -> None:
+    item = one({"id": "x", "tree": tree})
+    first = ASSESSORS[policy].assess(item.trees, id=item.id, defects=item.defects).to_json()
+    again = one(first)
+    assert ASSESSORS[policy].assess(again.trees, id=again.id, defects=again.defects).to_json() == first
+
+
+@pytest.mark.parametrize("rows", [[""], ["", ""], ["  "], ["\n"]])
+def test_blank_rows_are_not_the_same_as_no_rows(rows: list[str]) -> None:
+    item = one({"harm": rows, "benefit": []})
+    assert item.trees.harm is None
+    assert item.defects == (Defect(code="empty_output", path="harm"),)
+    assert ASSESSORS["balanced"].assess(item.trees, defects=item.defects).decision == "review"
+
+
 def damaged(key: str, value: object) -> list[Any]:
     tree = harmful_tree()
     tree[0]["harms"][0]["effects"][0][key] = value
@@ -113,7 +160,7 @@ def damaged(key: str, value: object) -> list[Any]:
         ('"text"', "expected an object"),
         ("null", "expected an object"),
         ({"id": "x"}, "no trees in this record"),
-        ({"tree": [], "label": 2}, "label is 2 (expected 0, 1 or null)"),
+        ({"tree": [], "label": 2}, "label is 2 (expected 0, 1, true, false, safe, unsafe or null)"),
         ({"tree": [], "label": "yes"}, "label is 'yes'"),
         ({"tree": [], "label": [1]}, "label is [1]"),
         ('{"tree": [], "label": NaN}', "label is 'not readable'"),
@@ -164,7 +211,9 @@ def test_rows_without_anything_are_what_the_teacher_calls_harmless() -> None:
     assert (item.label, item.defects) == (0, ())
 
 
-@pytest.mark.parametrize(("value", "label"), [(1, 1), (0, 0), (True, 1), (False, 0), (1.0, 1), (None, None)])
+@pytest.mark.parametrize(
+    ("value", "label"), [(1, 1), (0, 0), (True, 1), (False, 0), (1.0, 1), ("unsafe", 1), (" Safe ", 0), (None, None)]
+)
 @pytest.mark.parametrize("key", ["label", "harmful"])
 def test_labels(key: str, value: object, label: int | None) -> None:
     assert one({"tree": harmful_tree(), key: value}).label == label
@@ -243,3 +292,11 @@ def test_a_damaged_line_is_a_failure_or_nothing_harmless(text: str) -> None:
         if isinstance(item, StoredTrees):
             for assessor in ASSESSORS.values():
                 assert assessor.assess(item.trees).decision != "allow"
+
+
+def test_several_trees_in_one_record_are_refused() -> None:
+    empty = {"harm": {"stakeholders": []}, "benefit": {"stakeholders": []}}
+    for row in ({"trees": empty, "tree": []}, {"trees": empty, "harm": ["Bystanders | 9 | 2i4h"]}, {"tree": [], "benefit": []}):
+        (item,) = read_trees([json.dumps(row).encode()], load_taxonomy())
+        assert isinstance(item, ReadFailure)
+        assert "several trees" in item.error

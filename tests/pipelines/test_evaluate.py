@@ -14,6 +14,7 @@ from safetyanalyst.policy import load_policy
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import HarmBenefitTree
 from tests import scripted
+from tests.strategies import pairs
 
 ASSESSOR = Assessor(load_policy("wildjailbreak-v1"), load_taxonomy())
 DECISIONS = ("allow", "review", "block")
@@ -141,7 +142,7 @@ def test_what_cannot_be_bounded_ranks_as_most_harmful() -> None:
         "failed": outcome(1, FailedItem(id="x", line=1, error="e", decision="review")),
     }
     assert {name: it.rank for name, it in found.items()} == {
-        "whole": pytest.approx(-0.13382644323515316), "no harm tree": math.inf, "no benefit tree": -math.inf,
+        "whole": pytest.approx(-0.13382644323515316), "no harm tree": math.inf, "no benefit tree": 0.0,
         "nothing": math.inf, "failed": math.inf,
     }  # fmt: skip
     assert [it.is_unscored for it in found.values()] == [False, True, True, True, True]
@@ -153,6 +154,15 @@ def test_what_cannot_be_bounded_ranks_as_most_harmful() -> None:
         "review",
         "review",
     ]  # no benefit could make it worse
+
+
+@given(pairs())
+def test_a_rank_is_never_below_the_middle_of_what_is_possible(pair: HarmBenefitTree) -> None:
+    analysis = ASSESSOR.assess(pair)
+    low, high = analysis.interval
+    rank = outcome(0, analysis).rank
+    assert rank == (high if math.inf in (-low, high) else (low + high) / 2)
+    assert rank > -math.inf
 
 
 def test_groups_are_measured_on_their_own_in_order_of_appearance() -> None:

@@ -34,6 +34,9 @@ def test_a_policy_is_drawn_with_weights_settings_edits_and_fit() -> None:
     assert "(Ada)" in out
     assert "29 parameters, loss 0.25000 (weights all 0: 0.69315)" in out
     assert "2 starts, 1 converged, losses 0.25000 to 0.50000" in out
+    assert "ridge" not in out
+    held = edited.model_copy(update={"fit": FIT.model_copy(update={"ridge": 0.002})})
+    assert "losses 0.25000 to 0.50000, a ridge of 0.002 included" in words(documents.policy(held))
     assert "at a bound: harm/action/privacy" in out
     assert "not determined by the data: none" in out
     assert not set(out) & STEERING
