@@ -60,7 +60,7 @@ class AnalystConfig(Record):
     taxonomy: str = "safetyanalyst-v1"
     policy: str = "balanced"
     generators: dict[TreeKind, GeneratorConfig]
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1, le=100_000)] = 32
 
 
 class PolicyReference(Record):

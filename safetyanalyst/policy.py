@@ -28,8 +28,8 @@ from safetyanalyst.weights import Floats
 FORMAT = "safetyanalyst-policy/1"
 Decision = Literal["allow", "review", "block"]
 Ground = Literal["score_above_threshold", "score_not_above_threshold", "score_in_review_band", "something_is_missing"]
-Weight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False, strict=True)]  # strict: `true` is no weight of 1
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
 
 class Edit(Record):
@@ -57,8 +57,8 @@ class Edit(Record):
 class ReviewBand(Record):
     """Scores close to the threshold that a person should see: (threshold - below, threshold + above]."""
 
-    below: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
-    above: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    below: Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True)] = 0.0
+    above: Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True)] = 0.0
 
 
 class FitFacts(Record):

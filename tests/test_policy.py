@@ -73,6 +73,8 @@ def test_the_hash_tells_content_and_nothing_else(tmp_path: Path) -> None:
         ({"on_missing": "allow"}, "on_missing", "review"),
         ({"weights__harm__action__privacy": 1.5}, "weights", "less than or equal to 1"),
         ({"weights__harm__action__privacy": "much"}, "weights", "number"),
+        ({"weights__harm__action__privacy": True}, "weights", "number"),
+        ({"threshold": "0.5"}, "threshold", "number"),
         ({"weights__harm__action__privacyy": 0.5}, "weights.harm/action/privacyy", "harm/action/privacy"),
         ({"weights__harm__action__privacy": ...}, "weights.harm/action/privacy", "not given"),
         ({"weights__harm__extent__major": 0.5}, "weights.harm/extent/major", "fixed"),

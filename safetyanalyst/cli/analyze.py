@@ -83,7 +83,9 @@ def analyze(
 def assess(
     trees: Annotated[list[Path], typer.Argument(help="JSON lines of stored analyses or published trees.", metavar="TREES...")],
     policy: PolicyOption = "balanced",
-    taxonomy: Annotated[str, typer.Option(help="Taxonomy of the trees.", metavar="NAME|FILE")] = "safetyanalyst-v1",
+    taxonomy: Annotated[
+        str | None, typer.Option(help="Taxonomy of the trees; by default the one that the policy names.", metavar="NAME|FILE")
+    ] = None,
     out: OutOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -95,7 +97,8 @@ def assess(
     from safetyanalyst.taxonomy import load_taxonomy
 
     files = existing(trees)
-    assessor = Assessor(load_policy(policy or "balanced"), load_taxonomy(taxonomy))
+    chosen = load_policy(policy or "balanced")
+    assessor = Assessor(chosen, load_taxonomy(taxonomy or chosen.taxonomy))
 
     def one(item: StoredTrees | ReadFailure) -> Analysis | FailedItem:
         if not isinstance(item, StoredTrees):

@@ -27,8 +27,10 @@ def json_line(value: object) -> str:
 
 
 def note(message: str) -> None:
-    """Something for people, kept out of standard output."""
-    typer.echo(message, err=True)
+    """Something for people, kept out of standard output; what comes from files cannot steer the terminal."""
+    from safetyanalyst.report.terminal import plain
+
+    typer.echo(plain(message), err=True)
 
 
 @contextmanager

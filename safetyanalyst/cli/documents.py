@@ -34,6 +34,7 @@ def check_policy(policy: PolicyArgument) -> None:
     from safetyanalyst import resources
     from safetyanalyst.errors import PolicyError
     from safetyanalyst.policy import load_policy
+    from safetyanalyst.report import terminal
     from safetyanalyst.taxonomy import load_taxonomy
 
     loaded = load_policy(policy)
@@ -43,7 +44,7 @@ def check_policy(policy: PolicyArgument) -> None:
     except PolicyError as error:
         path = resources.find("policies", policy)
         raise PolicyError(error.problem, file=path, key=error.key, expected=error.expected) from error
-    typer.echo(f"{loaded.name}: good. {len(bound.levels)} weights over {taxonomy.label}, hash {loaded.hash}")
+    typer.echo(f"{terminal.plain(loaded.name)}: good. {len(bound.levels)} weights over {taxonomy.label}, hash {loaded.hash}")
 
 
 @taxonomy_app.command("show")

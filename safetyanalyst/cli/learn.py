@@ -52,6 +52,7 @@ def align(
     from safetyanalyst.taxonomy import load_taxonomy
 
     (path,) = existing([labelled])
+    _refuse_to_overwrite(out, path)
     start = load_policy(base)
     taxonomy = load_taxonomy(start.taxonomy)
     data = pipeline.read_labelled(path, FeatureSpace(taxonomy, start.space))
@@ -66,6 +67,21 @@ def align(
         terminal.console().print(documents.policy(policy))
     if data.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _refuse_to_overwrite(out: Path, labelled: Path) -> None:
+    """A policy may replace a policy, and nothing else."""
+    from safetyanalyst.errors import ConfigError
+    from safetyanalyst.policy import load_policy
+
+    if not out.parent.is_dir():
+        raise ConfigError("No such file or directory", file=out.parent, key="--out", expected="a folder that is there")
+    if out.is_dir():
+        raise ConfigError("Is a directory", file=out, key="--out", expected="a file")
+    if out.exists():
+        if out.samefile(labelled):
+            raise ConfigError("this is the file of the labels", file=out, key="--out", expected="another name")
+        load_policy(out.absolute())
 
 
 def evaluate(

@@ -136,8 +136,8 @@ def _read_record(
 def _not_recorded(fresh: Sequence[Defect], stored: Sequence[Defect]) -> list[Defect]:
     """The defects of our own form, without nulls that were recorded when something was lost.
 
-    A null is recorded by a defect in its place. Places have other numbers where both kinds stood in one list, and in rows: there
-    it is recorded by a defect about the same feature of the same kind of tree whose place holds no null; each tells of one.
+    A null is recorded by a defect in its place. Places have other numbers where both kinds stood in one list, and in rows:
+    there it is recorded by a defect about the same feature of the same kind of tree whose place holds no null, one by one.
     """
     nulls = [it for it in fresh if it.code == "missing_value"]
     losses = [it for it in stored if it.code not in _NO_LOSS]

@@ -221,3 +221,16 @@ def test_mistakes_of_the_caller_of_evaluate(
     done = sa("evaluate", path, *([] if "--config" in arguments else ["--config", config]), *arguments)
     assert (done.status, done.out) == (2, "")
     assert says in " ".join(done.err.replace("│", " ").split())
+
+
+def test_align_replaces_a_policy_and_nothing_else(sa: Run, tmp_path: Path) -> None:
+    path = written(tmp_path, labelled_rows(40))
+    before = path.read_bytes()
+    refused = sa("align", path, "--out", path, "--starts", 1)
+    assert (refused.status, path.read_bytes()) == (2, before)
+    other = tmp_path / "notes.yaml"
+    other.write_text("mine: true\n", encoding="utf-8")
+    assert sa("align", path, "--out", other, "--starts", 1).status == 2
+    assert other.read_text(encoding="utf-8") == "mine: true\n"
+    out = tmp_path / "policy.yaml"
+    assert [sa("align", path, "--out", out, "--starts", 1).status for _ in range(2)] == [0, 0]
