@@ -71,15 +71,15 @@ def measure(rounds: int, *, has_de: bool) -> dict[str, Any]:
     loop, kernel = _in_turns(
         rounds, lambda: [plain_loop.score(tree, plain) for tree in trees], lambda: harmfulness(matrix, levels), repeat=200
     )
-    # a featurizer in the middle of a corpus: it has read other texts, and sees these for the first time
-    used = [TextFeaturizer(space) for _ in range(rounds)]
-    for featurizer in used:
-        featurizer.featurize(synthetic.published_texts(1, taxonomy, 4 * N_TREES, N_EFFECTS))
-    fresh = iter(used)
+    # a featurizer in the middle of a corpus: it has read 2,000 other trees, and in every round it meets 500 for the first time
+    featurizer = TextFeaturizer(space)
+    featurizer.featurize(synthetic.published_texts(1, taxonomy, 4 * N_TREES, N_EFFECTS))
+    unseen = [synthetic.published_texts(2 + i, taxonomy, N_TREES, N_EFFECTS) for i in range(rounds)]
+    for_loop, for_ours = iter(unseen), iter(unseen)
     text_loop, text_ours = _in_turns(
         rounds,
-        lambda: [plain_loop.score_text(text, plain) for text in texts],
-        lambda: harmfulness(next(fresh).featurize(texts), levels),
+        lambda: [plain_loop.score_text(text, plain) for text in next(for_loop)],
+        lambda: harmfulness(featurizer.featurize(next(for_ours)), levels),
     )
     # and one that starts from nothing: the first sight of every spelling is paid for
     _, text_cold = _in_turns(2, lambda: None, lambda: harmfulness(TextFeaturizer(space).featurize(texts), levels))
