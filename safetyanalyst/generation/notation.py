@@ -17,13 +17,14 @@ The notation has no end mark: whoever asks a model for it has to look at why the
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.json_writing import known_action, known_effect, to_json, to_published
-from safetyanalyst.generation.parsed import MAX_COUNT, UNREADABLE_EFFECT, Defects, Parsed, well_formed
+from safetyanalyst.generation.parsed import MAX_COUNT, UNREADABLE_EFFECT, Defects, Parsed, shortened, well_formed
 from safetyanalyst.taxonomy import Level, Taxonomy
-from safetyanalyst.trees import Action, Effect, Immediacy, Stakeholder, Tree, TreeKind
+from safetyanalyst.trees import Action, Defect, Effect, Immediacy, Stakeholder, Tree, TreeKind
 
 __all__ = ["from_rows", "is_row", "to_json", "to_published", "to_rows"]
 
@@ -125,6 +126,25 @@ def is_row(line: str) -> bool:
     fields = _split(line)
     tokens = fields[-1].split()
     return len(fields) == 3 and bool(tokens) and all(token == UNKNOWN or _EFFECT.fullmatch(token) for token in tokens)
+
+
+def from_row_list(rows: Sequence[str], kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
+    """Reads rows that come one by one. No rows say that there is nothing; a blank row says nothing, and is a lost subtree.
+
+    Args:
+        rows: Of the compact notation.
+        kind: Which tree it is.
+        taxonomy: What the numbers mean.
+    """
+    if not rows:
+        return from_rows("-", kind, taxonomy)
+    spoilt = [i for i, row in enumerate(rows) if not row.strip() or "\n" in row]
+    parsed = from_rows("\n".join(row for i, row in enumerate(rows) if i not in spoilt), kind, taxonomy)
+    if parsed.tree is None:
+        return parsed
+    tree = parsed.tree.model_copy(update={"lost": parsed.tree.lost + len(spoilt)})
+    blanks = (Defect(code="missing_value", path=f"{kind}[{i}]", found=shortened(rows[i])) for i in spoilt)
+    return Parsed(tree=tree, defects=(*parsed.defects, *blanks))
 
 
 def from_rows(text: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:

@@ -222,8 +222,7 @@ def _pair_from_rows(value: dict[str, Any], taxonomy: Taxonomy) -> parsing.Parsed
         if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
             parsed = parsing.tree_from_json(rows, kind, taxonomy)
         else:
-            text = "\n".join(rows) if rows else "-"  # no rows say that there is nothing, blank ones say nothing
-            parsed = notation.from_rows(text, kind, taxonomy)
+            parsed = notation.from_row_list(rows, kind, taxonomy)
         trees[kind] = parsed.tree
         defects += parsed.defects
     return parsing.ParsedPair(trees=HarmBenefitTree(harm=trees["harm"], benefit=trees["benefit"]), defects=tuple(defects))

@@ -27,6 +27,7 @@ from safetyanalyst.generation.backends.embedded import tree_of
 from safetyanalyst.generation.backends.embedded_features import N_GRAMS, words_of
 from safetyanalyst.generation.backends.embedded_heads import SEEN_BITS, TreeHeads, seen_slots
 from safetyanalyst.generation.notation import to_json
+from safetyanalyst.pipelines.evaluate import auroc
 from safetyanalyst.pipelines.train_data import Labelled, Taught, feature_matrix, folds_of, read_labelled, read_taught
 from safetyanalyst.pipelines.train_heads import HeadData, head_data
 from safetyanalyst.pipelines.train_solvers import LinearJudgement, fit_heads, fit_judgement, fit_pairs
@@ -94,13 +95,13 @@ class TrainingReport(Record):
         taught: Texts with teacher trees.
         labelled: Texts with a label only, after those that are teacher texts were left out.
         unlisted_stakeholders: Rows of teacher trees left out because the taxonomy does not list their stakeholder.
-        out_of_fold_auroc: Of the judgement "harmful" on teacher texts, out of fold.
+        out_of_fold_auroc: Of the judgement "harmful" on teacher texts, out of fold; `None` when all labels are alike.
     """
 
     taught: int
     labelled: int
     unlisted_stakeholders: int
-    out_of_fold_auroc: float
+    out_of_fold_auroc: float | None
 
 
 class TrainingTexts(NamedTuple):
@@ -175,7 +176,7 @@ def train_embedded(config: TrainEmbeddedConfig, data_dir: Path, *, say: Say = la
         taught=len(taught),
         labelled=len(labelled),
         unlisted_stakeholders=sum(it.unlisted for it in data.values()),
-        out_of_fold_auroc=_auroc(np.array([it.label for it in taught]), judged[:, 0]),
+        out_of_fold_auroc=auroc(np.array([it.label for it in taught]), judged[:, 0]),
     )
     metadata = {"name": config.name, "taxonomy": taxonomy.label, "stakeholders": "|".join(taxonomy.stakeholders)}
     return Trained(arrays, metadata, out_of_fold, report)
@@ -348,9 +349,3 @@ def _out_of_fold(
         {"id": it.scenario.id, "type": it.scenario.type, "label": it.label, "group": it.group, "trees": trees[i]}
         for i, it in enumerate(taught)
     ]
-
-
-def _auroc(labels: npt.NDArray[np.int64], scores: Floats) -> float:
-    from safetyanalyst.pipelines.evaluate import auroc
-
-    return auroc(labels, scores) or float("nan")

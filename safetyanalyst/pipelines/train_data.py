@@ -102,7 +102,7 @@ def folds_of(groups: list[str], n_folds: int, seed: int) -> npt.NDArray[np.int64
 
 
 def _tree(row: dict[str, Any], kind: Any, taxonomy: Taxonomy, path: Path, number: int) -> Tree:
-    parsed = notation.from_rows("\n".join(row[kind]) or "-", kind, taxonomy)
+    parsed = notation.from_row_list(row[kind], kind, taxonomy)
     if parsed.tree is None or parsed.defects:
         problem = parsed.defects[0].code if parsed.defects else "unreadable"
         raise ConfigError(f"{kind} tree: {problem}", file=path, key=f"line {number}", expected="rows of the notation")

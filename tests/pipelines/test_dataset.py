@@ -300,3 +300,12 @@ def test_several_trees_in_one_record_are_refused() -> None:
         (item,) = read_trees([json.dumps(row).encode()], load_taxonomy())
         assert isinstance(item, ReadFailure)
         assert "several trees" in item.error
+
+
+@pytest.mark.parametrize("rows", [["User | 45 | 6i1l", ""], [" \n\n-"], ["", "User | 45 | 6i1l"], ["-\nUser | 45 | 6i1l"]])
+def test_a_blanked_row_among_others_never_makes_a_tree_harmless(rows: list[str]) -> None:
+    (item,) = read_trees([json.dumps({"id": "x", "harm": rows, "benefit": []}).encode()], load_taxonomy())
+    assert isinstance(item, StoredTrees)
+    assert item.defects
+    assert item.trees.harm is None or item.trees.harm.lost == 1
+    assert Assessor(load_policy("wildjailbreak-v1"), load_taxonomy()).assess(item.trees).decision == "review"

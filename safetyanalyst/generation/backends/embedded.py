@@ -14,7 +14,6 @@ import numpy as np
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation import Generation
-from safetyanalyst.generation.backends.embedded_features import features_of_step
 from safetyanalyst.generation.backends.embedded_heads import WEIGHTS, EmbeddedModel, Floats, Row
 from safetyanalyst.scenarios import Scenario, Trajectory
 from safetyanalyst.taxonomy import Taxonomy
@@ -57,10 +56,8 @@ class EmbeddedSpecialist:
         try:
             tree, defects = self._tree(scenario)
         except Exception as error:  # whatever a hostile text does to one scenario stays with it
-            tree, defects = (
-                None,
-                [Defect(code="generation_failed", path=self.kind, found=f"{type(error).__name__}: {error}"[:200])],
-            )
+            found = f"{type(error).__name__}: {error}"[:200]
+            tree, defects = None, [Defect(code="generation_failed", path=self.kind, found=found)]
         return Generation(
             scenario_id=scenario.id, kind=self.kind, tree=tree, defects=tuple(defects), provenance=self._provenance
         )
@@ -76,11 +73,9 @@ class EmbeddedSpecialist:
 
     def _evidence(self, scenario: Trajectory, actions: set[int]) -> dict[int, tuple[int, ...]]:
         """For each action the steps that speak of it most."""
-        steps = scenario.steps()
-        if not steps:
+        scores: Floats = np.array([self._heads.action_scores(z) for z in self.model.read_steps(scenario)])
+        if not len(scores):
             return {}
-        projected = [self.model.project(features_of_step(scenario, step)) for step in steps]
-        scores: Floats = np.array([self._heads.action_scores(z) for z in projected])
         return {
             a: tuple(int(i) for i in np.flatnonzero(scores[:, a] >= scores[:, a].max() - _EVIDENCE_MARGIN))
             for a in sorted(actions)

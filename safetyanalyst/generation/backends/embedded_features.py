@@ -14,14 +14,14 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from safetyanalyst.generation.backends.embedded_steps import SCENARIO_FEATURES, step_features
-from safetyanalyst.scenarios import Message, Scenario, Step, Trajectory, messages_of
+from safetyanalyst.scenarios import Message, Scenario, Trajectory, messages_of
 
 WORD_BITS, CHAR_BITS = 15, 14
 N_GRAMS = (1 << WORD_BITS) + (1 << CHAR_BITS)
@@ -40,13 +40,11 @@ class TextFeatures(NamedTuple):
 
     Attributes:
         buckets: (n,) ascending bucket numbers.
-        values: (n,) positive values.
-        words: How many words were read.
+        values: (n,) their values, none of them 0.
     """
 
     buckets: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
-    words: int
 
 
 def features_of(scenario: Scenario) -> TextFeatures:
@@ -57,20 +55,16 @@ def features_of(scenario: Scenario) -> TextFeatures:
     return TextFeatures(
         np.concatenate((text.buckets, N_GRAMS + present)),
         np.concatenate((text.values, _STEP_WEIGHT * steps[present].astype(np.float64))),
-        text.words,
     )
 
 
-def features_of_step(trajectory: Trajectory, step: Step) -> TextFeatures:
-    """Features of one step alone, with the origin of its words as in the whole trajectory."""
+def features_of_steps(trajectory: Trajectory) -> Iterator[TextFeatures]:
+    """Features of every step alone, with the origin of its words as in the whole trajectory; in one pass."""
     seen = _Seen()
-    for earlier in trajectory.steps()[: step.index + 1]:
-        for message in earlier.context:
+    for step in trajectory.steps():
+        for message in step.context:
             seen.note(message)
-        if earlier.index < step.index:
-            for message in (earlier.action, *earlier.results):
-                seen.note(message)
-    return _features(_fields((step.action, *step.results), is_agent=True, seen=seen))
+        yield _features(_fields((step.action, *step.results), is_agent=True, seen=seen))
 
 
 class _Seen:
@@ -129,17 +123,15 @@ def _count_call(counts: Counter[str], call: str, seen: _Seen) -> None:
 
 def _features(fields: dict[str, Counter[str]]) -> TextFeatures:
     total: dict[int, float] = {}
-    n_words = 0
     for name, counts in fields.items():
         if not counts:
             continue
-        n_words += sum(n for gram, n in counts.items() if " " not in gram)
         for block in (_hash_words(counts), _hash_characters(counts)):
             scale = _FIELD_WEIGHTS[name] / math.sqrt(sum(v * v for v in block.values()) or 1.0)
             for bucket, value in block.items():
                 total[bucket] = total.get(bucket, 0.0) + scale * value
     buckets = np.array(sorted(total), np.int64)
-    return TextFeatures(buckets, np.array([total[int(b)] for b in buckets]), n_words)
+    return TextFeatures(buckets, np.array([total[int(b)] for b in buckets]))
 
 
 def _hash_words(counts: Counter[str]) -> dict[int, float]:

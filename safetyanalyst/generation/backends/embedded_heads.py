@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from safetyanalyst.errors import BackendError
-from safetyanalyst.generation.backends.embedded_features import TextFeatures, features_of, words_of
-from safetyanalyst.scenarios import Scenario
+from safetyanalyst.generation.backends.embedded_features import TextFeatures, features_of, features_of_steps, words_of
+from safetyanalyst.scenarios import Scenario, Trajectory
 from safetyanalyst.trees import TREE_KINDS, TreeKind
 
 Floats = npt.NDArray[np.float64]
@@ -40,13 +40,11 @@ class Row(NamedTuple):
     Attributes:
         stakeholder: Index into the model's stakeholders.
         action: Index into the taxonomy's actions of the kind.
-        probability: That such a row stands in the tree.
         effects: Its effects, at least one.
     """
 
     stakeholder: int
     action: int
-    probability: float
     effects: tuple[PredictedEffect, ...]
 
 
@@ -66,11 +64,13 @@ class Reading(NamedTuple):
         scenario: What was read.
         z: (k,) projections.
         familiarity: Share of its words that occurred in training.
+        steps: (k,) projections of every step of a trajectory, filled when evidence is first asked for.
     """
 
     scenario: Scenario
     z: Floats
     familiarity: float
+    steps: list[Floats]
 
 
 class TreeHeads:
@@ -100,7 +100,7 @@ class TreeHeads:
         order = np.argsort(-p, axis=None, kind="stable")[: int(self.max_rows)]
         chosen = [np.unravel_index(i, p.shape) for i in order]
         above = [(s, a) for s, a in chosen if p[s, a] >= self.row_threshold] or chosen[:1]
-        return [Row(int(s), int(a), float(p[s, a]), self._effects(z, int(s), int(a))) for s, a in above]
+        return [Row(int(s), int(a), self._effects(z, int(s), int(a))) for s, a in above]
 
     def action_scores(self, z: Floats) -> Floats:
         """(actions,) how much a text speaks of each action."""
@@ -167,11 +167,18 @@ class EmbeddedModel:
         known = self._readings.get(id(scenario))
         if known is None or known.scenario is not scenario:
             z = self.project(features_of(scenario))
-            known = Reading(scenario, z, self.familiarity(scenario.texts()))
+            known = Reading(scenario, z, self.familiarity(scenario.texts()), [])
             self._readings[id(scenario)] = known
             if len(self._readings) > _READINGS:
                 self._readings.pop(next(iter(self._readings)))
         return known
+
+    def read_steps(self, trajectory: Trajectory) -> list[Floats]:
+        """(k,) projections of every step, likewise read once."""
+        steps = self.read(trajectory).steps
+        if not steps:
+            steps.extend(map(self.project, features_of_steps(trajectory)))
+        return steps
 
     def project(self, features: TextFeatures) -> Floats:
         """z: (k,) standardised projections of a text, with a constant 1 at the end."""
