@@ -61,6 +61,24 @@ class ReviewBand(Record):
     above: Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True)] = 0.0
 
 
+class BootstrapFacts(Record):
+    """How far resampled labels move the weights; the refitted weights themselves lie in a file beside the policy.
+
+    Attributes:
+        replicates: Number of refits on resampled rows.
+        seed: Of the resampling.
+        level: Share of the replicates that an interval holds, for example 0.95.
+        intervals: Per weight the percentile interval.
+        hash: sha256 over the content of the file of replicates, hex (`bootstrap.Bootstrap.hash`).
+    """
+
+    replicates: int = Field(ge=1)
+    seed: int
+    level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    intervals: dict[str, tuple[Weight, Weight]]
+    hash: str
+
+
 class FitFacts(Record):
     """How weights were aligned, for the reader of the file.
 
@@ -80,6 +98,7 @@ class FitFacts(Record):
         unidentified: Ratios that the data does not determine.
         taxonomy: `name@version:hash` at the time.
         code: Version of this package at the time.
+        bootstrap: Intervals of the weights, when the fit was bootstrapped.
     """
 
     data: str
@@ -97,6 +116,7 @@ class FitFacts(Record):
     unidentified: tuple[str, ...]
     taxonomy: str
     code: str
+    bootstrap: BootstrapFacts | None = None
 
 
 class Policy(Record):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from safetyanalyst.cli import analyze, documents, learn
+from safetyanalyst.cli import align, analyze, learn, policies, taxonomies
 from safetyanalyst.cli.common import EXIT_USAGE
 from safetyanalyst.errors import SafetyAnalystError
 from safetyanalyst.version import __version__
@@ -23,11 +23,11 @@ app = typer.Typer(
 )
 app.command("analyze")(analyze.analyze)
 app.command("assess")(analyze.assess)
-app.command("align")(learn.align)
 app.command("evaluate")(learn.evaluate)
 app.add_typer(learn.train_app, name="train")
-app.add_typer(documents.policy_app, name="policy")
-app.add_typer(documents.taxonomy_app, name="taxonomy")
+app.add_typer(align.align_app, name="align")
+app.add_typer(policies.policy_app, name="policy")
+app.add_typer(taxonomies.taxonomy_app, name="taxonomy")
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -52,7 +52,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter shows its number
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(prog_name="safetyanalyst")
     except SystemExit as leaving:
         if isinstance(leaving.__context__, BrokenPipeError):  # the reader (`| head`) has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

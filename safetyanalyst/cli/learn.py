@@ -1,4 +1,4 @@
-"""`align` weights to labels, `evaluate` decisions against labels, `train` the embedded specialists."""
+"""`evaluate` decisions against labels, `train` the embedded specialists."""
 
 from __future__ import annotations
 
@@ -28,60 +28,6 @@ if TYPE_CHECKING:
     from safetyanalyst.pipelines.evaluate import Outcome
 
 train_app = typer.Typer(no_args_is_help=True, help="Train specialists.")
-
-
-def align(
-    labelled: Annotated[Path, typer.Argument(help="JSON lines of trees with a label of 0 or 1.", metavar="LABELLED")],
-    out: Annotated[Path, typer.Option("--out", help="Where the policy goes.", metavar="POLICY.yaml")],
-    base: Annotated[
-        str, typer.Option("--base", help="Policy that gives everything but the weights.", metavar="NAME|FILE")
-    ] = "balanced",
-    name: Annotated[str | None, typer.Option("--name", help="Name of the policy; by default that of the file.")] = None,
-    starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of the fit.")] = 16,
-    seed: Annotated[int, typer.Option("--seed", help="Of the starts.")] = 0,
-    ridge: Annotated[
-        float, typer.Option("--ridge", min=0.0, help="Pull towards one half, for weights that few labels speak of.")
-    ] = 0.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Align the weights of a policy to labelled trees, and write the policy with a report of the fit."""
-    from safetyanalyst.features import FeatureSpace
-    from safetyanalyst.pipelines import align as pipeline
-    from safetyanalyst.policy import dump_policy, load_policy
-    from safetyanalyst.report import documents, terminal
-    from safetyanalyst.taxonomy import load_taxonomy
-
-    (path,) = existing([labelled])
-    _refuse_to_overwrite(out, path)
-    start = load_policy(base)
-    taxonomy = load_taxonomy(start.taxonomy)
-    data = pipeline.read_labelled(path, FeatureSpace(taxonomy, start.space))
-    for failure in data.failures:
-        note(f"{path}:{failure.line}: {failure.error}")
-    policy = pipeline.align(data, start, taxonomy, name=name or out.stem, source=path, n_starts=starts, seed=seed, ridge=ridge)
-    out.write_text(dump_policy(policy), encoding="utf-8")
-    if as_json:
-        fit = policy.fit.model_dump(mode="json") if policy.fit else None
-        typer.echo(json_line({"policy": policy.name, "hash": policy.hash, "fit": fit}))
-    else:
-        terminal.console().print(documents.policy(policy))
-    if data.failures:
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _refuse_to_overwrite(out: Path, labelled: Path) -> None:
-    """A policy may replace a policy, and nothing else."""
-    from safetyanalyst.errors import ConfigError
-    from safetyanalyst.policy import load_policy
-
-    if not out.parent.is_dir():
-        raise ConfigError("No such file or directory", file=out.parent, key="--out", expected="a folder that is there")
-    if out.is_dir():
-        raise ConfigError("Is a directory", file=out, key="--out", expected="a file")
-    if out.exists():
-        if out.samefile(labelled):
-            raise ConfigError("this is the file of the labels", file=out, key="--out", expected="another name")
-        load_policy(out.absolute())
 
 
 def evaluate(
