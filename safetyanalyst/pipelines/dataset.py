@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from safetyanalyst.generation import notation, parsing
+from safetyanalyst.generation import WrittenText, notation, parsing
 from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import ReadFailure
@@ -28,6 +28,7 @@ _TYPES = ("prompt", "exchange", "trajectory")
 _NO_LOSS = frozenset({"spelling", "surrounding_text", "unknown_key", "unknown_step", "invalid_characters"})  # leave no null
 _EFFECT = re.compile(r"(?P<effect>(?P<effects>.*\.effects)\[\d+\])(\.\w+)?")
 _defects: TypeAdapter[tuple[Defect, ...]] = TypeAdapter(tuple[Defect, ...])
+_writings: TypeAdapter[dict[TreeKind, WrittenText]] = TypeAdapter(dict[TreeKind, WrittenText])
 _provenances: TypeAdapter[dict[TreeKind, Provenance]] = TypeAdapter(dict[TreeKind, Provenance])
 
 
@@ -40,6 +41,7 @@ class StoredTrees(Record):
         trees: Harm and benefit tree, `None` for a missing one.
         defects: Those stored with the trees, and those found while reading.
         provenance: As stored, when it is of our form; nothing else of a record is passed on to what is made of it.
+        generations: What the generators wrote, as stored, when it is of our form.
         label: 1 harmful, 0 harmless, `None` unlabelled.
         fields: The other scalar keys of the row.
     """
@@ -49,6 +51,7 @@ class StoredTrees(Record):
     trees: HarmBenefitTree
     defects: tuple[Defect, ...] = ()
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
+    generations: dict[TreeKind, WrittenText] | None = None
     label: Literal[0, 1] | None = None
     fields: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
@@ -128,6 +131,7 @@ def _read_record(
         trees=pair.trees,
         defects=tuple(dict.fromkeys((*stored, *defects, *found))),
         provenance=_provenance(value.get("provenance")),
+        generations=_written(value.get("generations")),
         label=None if label is None else 1 if label else 0,
         fields=_scalars(value),
     )
@@ -193,6 +197,13 @@ def _provenance(value: object) -> dict[str, JsonValue]:
         return {kind: it.model_dump() for kind, it in _provenances.validate_python(value).items()}
     except ValidationError:
         return {}
+
+
+def _written(value: object) -> dict[TreeKind, WrittenText] | None:
+    try:
+        return None if value is None else _writings.validate_python(value)
+    except ValidationError:
+        return None
 
 
 def _scalars(value: dict[str, Any]) -> dict[str, str | int | float | bool | None]:

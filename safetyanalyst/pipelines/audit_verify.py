@@ -1,0 +1,332 @@
+"""An audit bundle -> what differs. Everything is recomputed offline from the bundle itself; nothing is unpacked.
+
+Three layers, each of which stands without the next: the bytes of the container (one possible form), the hashes of the files
+(`SHA256SUMS`, whose own hash is the root), and their meaning: every analysis computed again from its trees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from safetyanalyst.errors import ConfigError, PolicyError
+from safetyanalyst.pipelines import bundle
+from safetyanalyst.pipelines.audit_facts import (
+    AuditReport,
+    BundleFacts,
+    Difference,
+    NotPacked,
+    PolicySource,
+    Rules,
+    Tally,
+    facts_of,
+    running_code,
+)
+from safetyanalyst.pipelines.audit_rules import (
+    document,
+    is_extending,
+    json_object,
+    read_bootstrap,
+    read_policy,
+    read_taxonomy,
+)
+from safetyanalyst.pipelines.bundle import Bundle, BundleError
+from safetyanalyst.pipelines.replay import Replay, ReplayError, misfits, published
+from safetyanalyst.pipelines.scenario_hashes import HashedScenarios, content_hash, key_fingerprint
+from safetyanalyst.scenarios import Example, ReadFailure, dump_scenario, read_examples
+
+MAX_DIFFERENCES = 200
+_SUM = re.compile(r"([0-9a-f]{64})  ([\w.]+)")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_NOT_CANONICAL = "not in the one form that a bundle knows"
+
+
+def verify(
+    path: Path, *, root: str | None = None, policy_hash: str | None = None,
+    scenarios: Iterable[Example | ReadFailure] | None = None, key: bytes | None = None,
+    step: Callable[[], object] = lambda: None,
+) -> AuditReport:  # fmt: skip
+    """Checks a bundle.
+
+    Args:
+        path: A zip or a folder.
+        root: The hash that `pack` printed, from a source that the bundle's owner cannot change.
+        policy_hash: Of the policy that should have decided.
+        scenarios: Texts to hold against the hashes of scenarios.
+        key: Of those hashes, when they have one.
+        step: Called after every analysis.
+
+    Returns:
+        What differs; nothing if the bundle verifies.
+
+    Raises:
+        ConfigError: There is no such file, it is nothing like a bundle, `root` is no hash, or texts are to be compared with
+            hashes that need a key and there is none.
+    """
+    if root is not None and not _HASH.fullmatch(root.strip().lower()):
+        raise ConfigError("this is no hash", key="--root", expected="64 hexadecimal digits")
+    findings = _Findings()
+    try:
+        with Bundle(path) as opened:
+            _check_files(opened, findings, None if root is None else root.strip().lower())
+            if not set(bundle.REQUIRED) - set(opened.names):
+                _Verification(opened, findings, policy_hash, key).run(scenarios, step)
+    except BundleError as error:
+        findings.add(file=error.file, problem=error.problem)
+    return findings.report(is_root_known=root is not None)
+
+
+class _Findings:
+    """Collects what is found; of very many differences the first are kept."""
+
+    def __init__(self) -> None:
+        self.root = ""
+        self.tally = Tally()
+        self.scenarios = self.unchecked = 0
+        self.notes: list[str] = []
+        self.facts: BundleFacts | None = None
+        self._differences: list[Difference] = []
+        self._n = 0
+
+    def add(
+        self, *, file: str, problem: str, id: str | None = None, field: str = "", stored: str = "", found: str = ""
+    ) -> None:
+        self._n += 1
+        if len(self._differences) < MAX_DIFFERENCES:
+            difference = Difference(file=file, id=id, field=field[:200], problem=problem, stored=stored, found=found)
+            self._differences.append(difference)
+
+    def report(self, *, is_root_known: bool) -> AuditReport:
+        running, packed = running_code(), None if self.facts is None else self.facts.code
+        if packed is not None and packed != running:
+            self.notes.append(
+                f"packed by version {packed.version[:40]} (code {packed.hash[:12]}), verified by version {running.version} "
+                f"(code {running.hash[:12]}): differences in scores and fields may come from that"
+            )
+        return AuditReport(
+            root=self.root, is_root_known=is_root_known, analyses=self.tally.analyses, failures=self.tally.failures,
+            scenarios=self.scenarios, scenarios_unchecked=self.unchecked, differences=tuple(self._differences),
+            n_differences=self._n, notes=tuple(self.notes), packed_by=packed, verified_by=running,
+        )  # fmt: skip
+
+
+def _check_files(opened: Bundle, findings: _Findings, root: str | None) -> None:
+    """Which files there are, their hashes, and the root."""
+    for name in opened.strangers:
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        findings.add(file=shown, problem="no file of a bundle, or not a plain file")
+    for name in bundle.REQUIRED:
+        if name not in opened.names:
+            findings.add(file=name, problem="is missing")
+    digests: dict[str, str] = {}
+    for name in opened.names:
+        digest = opened.digest(name)
+        digests[name] = digest.sha256
+        if not digest.is_crc_right:
+            findings.add(file=name, field="CRC-32", problem="the zip states another checksum than its data has")
+    if bundle.SUMS not in opened.names:
+        return
+    stored = opened.document(bundle.SUMS)
+    findings.root = hashlib.sha256(stored).hexdigest()
+    del digests[bundle.SUMS]
+    _compare_sums(stored, digests, findings)
+    if root is not None and root != findings.root:
+        problem = "this is not the bundle that the root hash stands for"
+        findings.add(file=bundle.SUMS, field="root", problem=problem, stored=findings.root, found=root)
+
+
+def _compare_sums(stored: bytes, digests: dict[str, str], findings: _Findings) -> None:
+    if stored == bundle.sums_of(digests):
+        return
+    listed = {found[2]: found[1] for line in stored.decode("utf-8", "replace").split("\n") if (found := _SUM.fullmatch(line))}
+    is_told = False
+    for name in sorted({*listed, *digests}):
+        was, now = listed.get(name, "nothing"), digests.get(name, "nothing")
+        if was != now:
+            is_told = True
+            findings.add(file=name, field="sha256", problem="is not what SHA256SUMS lists", stored=was, found=now)
+    if not is_told:
+        findings.add(file=bundle.SUMS, problem=_NOT_CANONICAL)
+
+
+class _Verification:
+    """Holds the content of a bundle to what it says."""
+
+    def __init__(self, opened: Bundle, findings: _Findings, policy_hash: str | None, key: bytes | None) -> None:
+        self._opened = opened
+        self._findings = findings
+        self._policy_hash = policy_hash
+        self._key = key
+        self._seen: set[str] = set()
+
+    def run(self, scenarios: Iterable[Example | ReadFailure] | None, step: Callable[[], object]) -> None:
+        facts = self._findings.facts = self._facts()
+        rules = self._rules(facts)
+        if rules is None:
+            self._findings.notes.append("no analysis was recomputed: what decides cannot be read")
+            return
+        try:
+            replay = Replay(rules.policy, rules.taxonomy)
+        except PolicyError as error:
+            self._findings.add(file=bundle.POLICY, problem=f"does not fit the taxonomy: {error.problem}", field=error.key or "")
+            return
+        texts = self._opened.lines(bundle.SCENARIOS) if bundle.SCENARIOS in self._opened.names else None
+        given = self._given(scenarios, facts)
+        for number, line in enumerate(self._opened.lines(bundle.ANALYSES), start=1):
+            self._check_analysis(number, line, replay, texts, given)
+            step()
+        if texts is not None and next(texts, None) is not None:
+            self._findings.add(file=bundle.SCENARIOS, problem="holds more scenarios than there are analyses with one")
+        self._check_failures()
+        if facts is not None:
+            self._check_facts(facts, rules)
+
+    def _facts(self) -> BundleFacts | None:
+        try:
+            return BundleFacts.model_validate(document(self._opened, bundle.FACTS))
+        except BundleError as error:
+            self._findings.add(file=error.file, problem=error.problem)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            self._findings.add(file=bundle.FACTS, field=field, problem=f"cannot be read: {first['msg'][:200]}")
+        return None
+
+    def _rules(self, facts: BundleFacts | None) -> Rules | None:
+        opened, findings = self._opened, self._findings
+        try:
+            taxonomy = read_taxonomy(opened)
+            policy = read_policy(opened.document(bundle.POLICY), bundle.POLICY)
+        except BundleError as error:
+            findings.add(file=error.file, problem=error.problem)
+            return None
+        if self._policy_hash not in (None, policy.hash):
+            wanted = self._policy_hash or ""
+            findings.add(file=bundle.POLICY, field="hash", problem="another policy decided", stored=policy.hash, found=wanted)
+        source = None
+        if bundle.POLICY_SOURCE in opened.names:
+            content = opened.document(bundle.POLICY_SOURCE)
+            source = PolicySource((facts.policy.source if facts is not None else None) or "nameless", content)
+            self._check_source(content, policy.hash)
+        try:
+            bootstrap = read_bootstrap(opened, policy) if bundle.BOOTSTRAP in opened.names else None
+        except BundleError as error:
+            findings.add(file=error.file, problem=error.problem)
+            bootstrap = None
+        return Rules(policy, taxonomy, source, bootstrap)
+
+    def _check_source(self, content: bytes, resolved: str) -> None:
+        """The file that the policy was loaded from says the same, unless it rests on files that are not here."""
+        if is_extending(content):
+            note = f"{bundle.POLICY_SOURCE} extends another policy, which is not here: only {bundle.POLICY} was used"
+            self._findings.notes.append(note)
+            return
+        try:
+            found = read_policy(content, bundle.POLICY_SOURCE).hash
+        except BundleError as error:
+            self._findings.add(file=error.file, problem=error.problem)
+            return
+        if found != resolved:
+            problem = f"says another policy than {bundle.POLICY}"
+            self._findings.add(file=bundle.POLICY_SOURCE, field="hash", problem=problem, stored=found, found=resolved)
+
+    def _given(self, scenarios: Iterable[Example | ReadFailure] | None, facts: BundleFacts | None) -> HashedScenarios | None:
+        if facts is None:
+            return None  # nobody knows how they were hashed
+        has_key = facts.scenarios.hash == "hmac-sha256"
+        if has_key and self._key is not None and key_fingerprint(self._key) != facts.scenarios.key:
+            self._findings.add(file=bundle.FACTS, field="scenarios.key", problem="the hashes were made with another key")
+            return None
+        if scenarios is None:
+            return None
+        if has_key and self._key is None:
+            raise ConfigError("the hashes of the scenarios need their key", key="--key", expected="the file it lies in")
+        return HashedScenarios(scenarios, self._key if has_key else None)
+
+    def _check_analysis(
+        self, number: int, line: bytes, replay: Replay, texts: Iterator[bytes] | None, given: HashedScenarios | None
+    ) -> None:
+        place = f"line {number}"
+        try:
+            stored: dict[str, Any] = json_object(line, bundle.ANALYSES)
+            place = stored["id"][:200] if isinstance(stored.get("id"), str) else place
+            analysis = replay.analysis(stored)
+        except (BundleError, ReplayError) as error:
+            problem = error.problem if isinstance(error, BundleError) else str(error)
+            self._findings.add(file=bundle.ANALYSES, id=place, problem=problem)
+            return
+        hash = stored.get("scenario")
+        is_hash = hash is None or (isinstance(hash, str) and bool(_HASH.fullmatch(hash)))
+        found = published(analysis) | {"scenario": hash if is_hash else None}
+        if bundle.canonical(found) != line:
+            self._tell(place, stored, found)
+        if analysis.id in self._seen:
+            self._findings.add(file=bundle.ANALYSES, id=place, problem="the id occurs twice")
+        self._seen.add(analysis.id)
+        self._findings.tally.add(found, hash if isinstance(hash, str) and is_hash else None)
+        if isinstance(hash, str) and is_hash:
+            self._check_scenario(place, hash, texts, given)
+
+    def _tell(self, id: str, stored: dict[str, Any], found: dict[str, Any]) -> None:
+        is_told = False
+        for misfit in misfits(stored, found):
+            is_told = True
+            self._findings.add(
+                file=bundle.ANALYSES, id=id, field=misfit.field, problem="differs from what is recomputed",
+                stored=misfit.stored, found=misfit.found,
+            )  # fmt: skip
+        if not is_told:
+            self._findings.add(file=bundle.ANALYSES, id=id, problem=_NOT_CANONICAL)
+
+    def _check_scenario(self, id: str, hash: str, texts: Iterator[bytes] | None, given: HashedScenarios | None) -> None:
+        """Holds a text to the hash of an analysis: the one in the bundle, and the one that was given."""
+        found: list[tuple[str, str]] = []
+        if texts is not None:
+            found.append((bundle.SCENARIOS, self._hash_of(next(texts, b""), id)))
+        if given is not None and id in given:
+            found.append(("the given scenarios", given[id] or "several texts under this id"))
+        self._findings.scenarios += bool(found)
+        self._findings.unchecked += not found
+        for file, now in found:
+            if now != hash:
+                self._findings.add(
+                    file=file, id=id, field="hash", problem="this is not the scenario that was analysed", stored=hash, found=now
+                )
+
+    def _hash_of(self, line: bytes, id: str) -> str:
+        items = list(read_examples([line], "jsonl")) if line.strip() else []
+        if len(items) != 1 or not isinstance(items[0], Example):
+            return "no scenario that can be read"
+        scenario = items[0].scenario
+        if scenario.id != id:
+            return f"the scenario {scenario.id[:60]!a}"
+        return content_hash(scenario) if bundle.canonical(dump_scenario(scenario)) == line else _NOT_CANONICAL
+
+    def _check_failures(self) -> None:
+        for number, line in enumerate(self._opened.lines(bundle.FAILURES), start=1):
+            try:
+                failure = NotPacked.model_validate(json_object(line, bundle.FAILURES))
+                if bundle.canonical(failure.model_dump()) != line:
+                    raise BundleError(_NOT_CANONICAL, bundle.FAILURES)
+            except (BundleError, ValidationError) as error:
+                problem = error.problem if isinstance(error, BundleError) else "not the record of a failure"
+                self._findings.add(file=bundle.FAILURES, id=f"line {number}", problem=problem)
+            self._findings.tally.failures += 1
+
+    def _check_facts(self, facts: BundleFacts, rules: Rules) -> None:
+        """What the bundle states of itself follows from its content, but for what was given."""
+        stored = facts.model_dump(mode="json")
+        texts = "included" if bundle.SCENARIOS in self._opened.names else "left out"
+        given = {key: stored[key] for key in ("code", "date", "source")}
+        scenarios = facts.scenarios.model_dump() | {"texts": texts}
+        found = facts_of(rules, self._findings.tally, given | {"scenarios": scenarios}).model_dump(mode="json")
+        for misfit in misfits(stored, found):
+            self._findings.add(
+                file=bundle.FACTS, field=misfit.field, problem="does not follow from the content",
+                stored=misfit.stored, found=misfit.found,
+            )  # fmt: skip
