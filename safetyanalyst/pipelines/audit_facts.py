@@ -195,7 +195,7 @@ class Difference(Record):
         field: Path inside, where it is one.
         problem: In words.
         stored: What stands there, as JSON, shortened.
-        found: What it should be, likewise.
+        recomputed: What it should be, likewise.
     """
 
     file: str
@@ -203,11 +203,11 @@ class Difference(Record):
     field: str = ""
     problem: str
     stored: str = ""
-    found: str = ""
+    recomputed: str = ""
 
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.file, self.id, self.field) if part)
-        values = f" (stored {self.stored}, expected {self.found})" if self.stored or self.found else ""
+        values = f" (stored {self.stored}, recomputed {self.recomputed})" if self.stored or self.recomputed else ""
         return f"{place}: {self.problem}{values}"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from safetyanalyst.errors import ConfigError, PolicyError
+from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.pipelines import bundle
 from safetyanalyst.pipelines.audit_facts import (
     AuditReport,
@@ -29,6 +30,7 @@ from safetyanalyst.pipelines.audit_facts import (
 )
 from safetyanalyst.pipelines.audit_rules import (
     document,
+    hash_of,
     is_extending,
     json_object,
     read_bootstrap,
@@ -94,12 +96,14 @@ class _Findings:
         self._n = 0
 
     def add(
-        self, *, file: str, problem: str, id: str | None = None, field: str = "", stored: str = "", found: str = ""
+        self, *, file: str, problem: str, id: str | None = None, field: str = "", stored: str = "", recomputed: str = ""
     ) -> None:
         self._n += 1
         if len(self._differences) < MAX_DIFFERENCES:
-            difference = Difference(file=file, id=id, field=field[:200], problem=problem, stored=stored, found=found)
-            self._differences.append(difference)
+            named = {"file": file, "id": id, "field": field[:200], "problem": problem}
+            values = {"stored": stored, "recomputed": recomputed}
+            clean = {name: text and well_formed(text) for name, text in (named | values).items()}
+            self._differences.append(Difference.model_validate(clean))
 
     def report(self, *, is_root_known: bool) -> AuditReport:
         running, packed = running_code(), None if self.facts is None else self.facts.code
@@ -123,21 +127,20 @@ def _check_files(opened: Bundle, findings: _Findings, root: str | None) -> None:
     for name in bundle.REQUIRED:
         if name not in opened.names:
             findings.add(file=name, problem="is missing")
-    digests: dict[str, str] = {}
-    for name in opened.names:
-        digest = opened.digest(name)
-        digests[name] = digest.sha256
-        if not digest.is_crc_right:
-            findings.add(file=name, field="CRC-32", problem="the zip states another checksum than its data has")
+    found = {name: opened.digest(name) for name in opened.names}
+    digests = {name: digest.sha256 for name, digest in found.items()}
     if bundle.SUMS not in opened.names:
         return
     stored = opened.document(bundle.SUMS)
     findings.root = hashlib.sha256(stored).hexdigest()
     del digests[bundle.SUMS]
     _compare_sums(stored, digests, findings)
+    for name, digest in found.items():
+        if not digest.is_crc_right:
+            findings.add(file=name, field="CRC-32", problem="the zip states another checksum than its data has")
     if root is not None and root != findings.root:
-        problem = "this is not the bundle that the root hash stands for"
-        findings.add(file=bundle.SUMS, field="root", problem=problem, stored=findings.root, found=root)
+        problem = f"this is not the bundle that the given root stands for: {findings.root}, not {root}"
+        findings.add(file=bundle.SUMS, field="root", problem=problem)
 
 
 def _compare_sums(stored: bytes, digests: dict[str, str], findings: _Findings) -> None:
@@ -149,7 +152,7 @@ def _compare_sums(stored: bytes, digests: dict[str, str], findings: _Findings) -
         was, now = listed.get(name, "nothing"), digests.get(name, "nothing")
         if was != now:
             is_told = True
-            findings.add(file=name, field="sha256", problem="is not what SHA256SUMS lists", stored=was, found=now)
+            findings.add(file=name, field="sha256", problem="is not what SHA256SUMS lists", stored=was, recomputed=now)
     if not is_told:
         findings.add(file=bundle.SUMS, problem=_NOT_CANONICAL)
 
@@ -206,8 +209,11 @@ class _Verification:
             findings.add(file=error.file, problem=error.problem)
             return None
         if self._policy_hash not in (None, policy.hash):
-            wanted = self._policy_hash or ""
-            findings.add(file=bundle.POLICY, field="hash", problem="another policy decided", stored=policy.hash, found=wanted)
+            problem = f"another policy decided than the given one: {policy.hash}, not {self._policy_hash}"
+            findings.add(file=bundle.POLICY, field="hash", problem=problem)
+        if (digest := hash_of(taxonomy)) != taxonomy.hash:
+            problem = "its content has another hash than it says"
+            findings.add(file=bundle.TAXONOMY, field="hash", problem=problem, stored=taxonomy.hash[:80], recomputed=digest)
         source = None
         if bundle.POLICY_SOURCE in opened.names:
             content = opened.document(bundle.POLICY_SOURCE)
@@ -233,7 +239,7 @@ class _Verification:
             return
         if found != resolved:
             problem = f"says another policy than {bundle.POLICY}"
-            self._findings.add(file=bundle.POLICY_SOURCE, field="hash", problem=problem, stored=found, found=resolved)
+            self._findings.add(file=bundle.POLICY_SOURCE, field="hash", problem=problem, stored=resolved, recomputed=found)
 
     def _given(self, scenarios: Iterable[Example | ReadFailure] | None, facts: BundleFacts | None) -> HashedScenarios | None:
         if facts is None:
@@ -278,7 +284,7 @@ class _Verification:
             is_told = True
             self._findings.add(
                 file=bundle.ANALYSES, id=id, field=misfit.field, problem="differs from what is recomputed",
-                stored=misfit.stored, found=misfit.found,
+                stored=misfit.stored, recomputed=misfit.found,
             )  # fmt: skip
         if not is_told:
             self._findings.add(file=bundle.ANALYSES, id=id, problem=_NOT_CANONICAL)
@@ -295,7 +301,12 @@ class _Verification:
         for file, now in found:
             if now != hash:
                 self._findings.add(
-                    file=file, id=id, field="hash", problem="this is not the scenario that was analysed", stored=hash, found=now
+                    file=file,
+                    id=id,
+                    field="hash",
+                    problem="this is not the scenario that was analysed",
+                    stored=hash,
+                    recomputed=now,
                 )
 
     def _hash_of(self, line: bytes, id: str) -> str:
@@ -328,5 +339,7 @@ class _Verification:
         for misfit in misfits(stored, found):
             self._findings.add(
                 file=bundle.FACTS, field=misfit.field, problem="does not follow from the content",
-                stored=misfit.stored, found=misfit.found,
+                stored=misfit.stored, recomputed=misfit.found,
             )  # fmt: skip
+        for label in sorted({it.taxonomy for it in facts.specialists} - {rules.taxonomy.label, ""})[:5]:
+            self._findings.notes.append(f"some trees were written in another taxonomy, {label[:80]}")
