@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ from safetyanalyst.pipelines.audit_rules import (
 )
 from safetyanalyst.pipelines.bundle import Bundle, BundleError
 from safetyanalyst.pipelines.replay import Replay, ReplayError, misfits, published
-from safetyanalyst.pipelines.scenario_hashes import HashedScenarios, content_hash, key_fingerprint
-from safetyanalyst.scenarios import Example, ReadFailure, dump_scenario, read_examples
+from safetyanalyst.pipelines.scenario_hashes import HashedScenarios, key_fingerprint, written_hash
+from safetyanalyst.scenarios import Example, ReadFailure
 
 MAX_DIFFERENCES = 200
 _SUM = re.compile(r"([0-9a-f]{64})  ([\w.]+)")
@@ -166,6 +166,7 @@ class _Verification:
         self._policy_hash = policy_hash
         self._key = key
         self._seen: set[str] = set()
+        self._texts: dict[str, str] | None = None
 
     def run(self, scenarios: Iterable[Example | ReadFailure] | None, step: Callable[[], object]) -> None:
         facts = self._findings.facts = self._facts()
@@ -178,13 +179,13 @@ class _Verification:
         except PolicyError as error:
             self._findings.add(file=bundle.POLICY, problem=f"does not fit the taxonomy: {error.problem}", field=error.key or "")
             return
-        texts = self._opened.lines(bundle.SCENARIOS) if bundle.SCENARIOS in self._opened.names else None
+        self._texts = self._read_texts()
         given = self._given(scenarios, facts)
         for number, line in enumerate(self._opened.lines(bundle.ANALYSES), start=1):
-            self._check_analysis(number, line, replay, texts, given)
+            self._check_analysis(number, line, replay, given)
             step()
-        if texts is not None and next(texts, None) is not None:
-            self._findings.add(file=bundle.SCENARIOS, problem="holds more scenarios than there are analyses with one")
+        for id in self._texts or ():
+            self._findings.add(file=bundle.SCENARIOS, id=id, problem="no analysis has the hash of a scenario of this id")
         self._check_failures()
         if facts is not None:
             self._check_facts(facts, rules)
@@ -254,9 +255,7 @@ class _Verification:
             raise ConfigError("the hashes of the scenarios need their key", key="--key", expected="the file it lies in")
         return HashedScenarios(scenarios, self._key if has_key else None)
 
-    def _check_analysis(
-        self, number: int, line: bytes, replay: Replay, texts: Iterator[bytes] | None, given: HashedScenarios | None
-    ) -> None:
+    def _check_analysis(self, number: int, line: bytes, replay: Replay, given: HashedScenarios | None) -> None:
         place = f"line {number}"
         try:
             stored: dict[str, Any] = json_object(line, bundle.ANALYSES)
@@ -276,7 +275,7 @@ class _Verification:
         self._seen.add(analysis.id)
         self._findings.tally.add(found, hash if isinstance(hash, str) and is_hash else None)
         if isinstance(hash, str) and is_hash:
-            self._check_scenario(place, hash, texts, given)
+            self._check_scenario(analysis.id, hash, given)
 
     def _tell(self, id: str, stored: dict[str, Any], found: dict[str, Any]) -> None:
         is_told = False
@@ -289,34 +288,35 @@ class _Verification:
         if not is_told:
             self._findings.add(file=bundle.ANALYSES, id=id, problem=_NOT_CANONICAL)
 
-    def _check_scenario(self, id: str, hash: str, texts: Iterator[bytes] | None, given: HashedScenarios | None) -> None:
+    def _check_scenario(self, id: str, hash: str, given: HashedScenarios | None) -> None:
         """Holds a text to the hash of an analysis: the one in the bundle, and the one that was given."""
         found: list[tuple[str, str]] = []
-        if texts is not None:
-            found.append((bundle.SCENARIOS, self._hash_of(next(texts, b""), id)))
+        if self._texts is not None:
+            found.append((bundle.SCENARIOS, self._texts.pop(id, "nothing")))
         if given is not None and id in given:
             found.append(("the given scenarios", given[id] or "several texts under this id"))
         self._findings.scenarios += bool(found)
         self._findings.unchecked += not found
         for file, now in found:
             if now != hash:
-                self._findings.add(
-                    file=file,
-                    id=id,
-                    field="hash",
-                    problem="this is not the scenario that was analysed",
-                    stored=hash,
-                    recomputed=now,
-                )
+                problem = "this is not the scenario that was analysed"
+                self._findings.add(file=file, id=id, field="hash", problem=problem, stored=hash, recomputed=now)
 
-    def _hash_of(self, line: bytes, id: str) -> str:
-        items = list(read_examples([line], "jsonl")) if line.strip() else []
-        if len(items) != 1 or not isinstance(items[0], Example):
-            return "no scenario that can be read"
-        scenario = items[0].scenario
-        if scenario.id != id:
-            return f"the scenario {scenario.id[:60]!a}"
-        return content_hash(scenario) if bundle.canonical(dump_scenario(scenario)) == line else _NOT_CANONICAL
+    def _read_texts(self) -> dict[str, str] | None:
+        """The hashes of the scenarios in the bundle, by id."""
+        if bundle.SCENARIOS not in self._opened.names:
+            return None
+        hashes: dict[str, str] = {}
+        for number, line in enumerate(self._opened.lines(bundle.SCENARIOS), start=1):
+            try:
+                value = json_object(line, bundle.SCENARIOS)
+                id = value.get("id")
+                if bundle.canonical(value) != line or not isinstance(id, str) or id in hashes:
+                    raise BundleError(_NOT_CANONICAL, bundle.SCENARIOS)
+                hashes[id] = written_hash(value)
+            except BundleError as error:
+                self._findings.add(file=error.file, id=f"line {number}", problem=error.problem)
+        return hashes
 
     def _check_failures(self) -> None:
         for number, line in enumerate(self._opened.lines(bundle.FAILURES), start=1):

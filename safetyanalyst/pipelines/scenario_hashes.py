@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -19,10 +19,15 @@ MIN_KEY = 16
 def content_hash(scenario: Scenario, key: bytes | None = None) -> str:
     """What stands for the content of a scenario, hex.
 
-    sha256 of its type and texts as canonical JSON; HMAC-SHA256 (RFC 2104) with a key, without which a short text cannot be
+    sha256 of its type and texts as canonical JSON; HMAC-SHA256 (RFC 2104) with a key, without which a short text can be
     guessed and tried.
     """
-    content = {name: value for name, value in dump_scenario(scenario).items() if name not in ("id", "defects")}
+    return written_hash(dump_scenario(scenario), key)
+
+
+def written_hash(written: Mapping[str, object], key: bytes | None = None) -> str:
+    """The same for a scenario in our JSON lines form."""
+    content = {name: value for name, value in written.items() if name not in ("id", "defects")}
     data = bundle.canonical(content).removesuffix(b"\n")
     return sha256(data).hexdigest() if key is None else hmac.new(key, data, sha256).hexdigest()
 
