@@ -20,6 +20,8 @@ from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import Defect, Provenance, TreeKind
 
 Numbers = Literal["exact", "by value"]
+UNPUBLISHED = frozenset({"ground", "lost"})
+"""What a bundle says of an analysis besides its published form."""
 
 
 class ReplayError(Exception):

@@ -75,7 +75,7 @@ def folder(tmp_path: Path) -> Path:
 # -- round trips ---------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(pairs(), min_size=1, max_size=4), st.sampled_from(["b.zip", "b"]), st.sampled_from(["balanced", "strict"]))
+@given(st.lists(pairs(), min_size=1, max_size=3), st.sampled_from(["b.zip", "b"]), st.sampled_from(["balanced", "strict"]))
 def test_a_bundle_verifies_after_a_round_trip(trees: list[HarmBenefitTree], name: str, policy: str) -> None:
     rules = Rules(load_policy(policy), TAXONOMY)
     assessor = Assessor(rules.policy, TAXONOMY)
@@ -153,12 +153,12 @@ def test_the_same_inputs_give_the_same_bytes_whatever_the_hash_seed(tmp_path: Pa
     (tmp_path / "s.jsonl").write_text("".join(json.dumps({"id": id, "text": SECRET}) + "\n" for id in "ab"))
     root = Path(__file__).parents[2]
     made = set()
-    for seed in ("0", "1", "77"):
+    for seed in ("0", "77"):
         out = tmp_path / f"{seed}.zip"
         command = ["audit", "pack", str(source), "--policy", "wildjailbreak-v1", "--out", str(out)]
         command += ["--scenarios", str(tmp_path / "s.jsonl")]
         code = f"import sys; sys.argv[1:] = {command!r}; from safetyanalyst.cli import main; main()"
-        env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "TZ": "Asia/Tokyo" if seed == "1" else "UTC"}
+        env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "TZ": "Asia/Tokyo" if seed == "77" else "UTC"}
         subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True)
         made.add(out.read_bytes())
     assert len(made) == 1
