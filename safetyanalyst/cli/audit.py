@@ -136,7 +136,7 @@ def _told(bundle: Path, report: AuditReport) -> Iterator[str]:
     if report.failures:
         yield f"not packed or not whole, as the bundle says: {report.failures} items"
     if report.scenarios or report.scenarios_unchecked:
-        yield f"scenarios: {report.scenarios} hold to their hashes or are named above, {report.scenarios_unchecked} not at hand"
+        yield f"scenarios: {report.scenarios} compared with their hashes, {report.scenarios_unchecked} not at hand"
     yield from (f"note: {plain(it)}" for it in report.notes)
     if report.root:
         yield f"root {report.root}{', as given' * (report.is_root_known and report.is_verified)}"
