@@ -128,6 +128,7 @@ def _faults(taxonomy: Taxonomy) -> Iterator[str]:
     effects = {group.key for group in taxonomy.effect_groups}
     domains = {domain.key for domain in taxonomy.domains}
     yield from (f"harm_actions: no group {it.group[:60]!r}" for it in taxonomy.harm_actions if it.group not in actions)
+    yield from (f"benefit_actions: a group, {it.group[:60]!r}" for it in taxonomy.benefit_actions if it.group)
     entries = (*taxonomy.harm_effects, *taxonomy.benefit_effects)
     yield from (f"effects: no group {it.group[:60]!r}" for it in entries if it.group not in effects)
     yield from (f"action_groups: no domain {it.domain[:60]!r}" for it in taxonomy.action_groups if it.domain not in domains)

@@ -387,6 +387,7 @@ def test_a_forged_policy_is_a_difference(folder: Path, name: str, content: bytes
         (lambda it: it | {"action_groups": it["action_groups"][:1]}, "no group"),
         (lambda it: it | {"effect_groups": it["effect_groups"][:1]}, "no group"),
         (lambda it: it | {"domains": []}, "no domain"),
+        (lambda it: it | {"benefit_actions": [it["benefit_actions"][0] | {"group": "x"}]}, "benefit_actions: a group, 'x'"),
         (lambda it: it | {"extents": [it["extents"][0] | {"name": f"e{i}"} for i in range(2000)]}, "more than 200000 cells"),
         (lambda it: it | {"version": "2"}, "another hash than it says"),
     ],
