@@ -6,7 +6,6 @@ Three layers, each of which stands without the next: the bytes of the container 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,19 +14,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from safetyanalyst.errors import ConfigError, PolicyError
-from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.pipelines import bundle
-from safetyanalyst.pipelines.audit_facts import (
-    AuditReport,
-    BundleFacts,
-    Difference,
-    NotPacked,
-    PolicySource,
-    Rules,
-    Tally,
-    facts_of,
-    running_code,
-)
+from safetyanalyst.pipelines.audit_facts import AuditReport, BundleFacts, NotPacked, PolicySource, Rules, facts_of
+from safetyanalyst.pipelines.audit_findings import NOT_CANONICAL, Findings, check_files
 from safetyanalyst.pipelines.audit_rules import (
     document,
     hash_of,
@@ -42,10 +31,7 @@ from safetyanalyst.pipelines.replay import Replay, ReplayError, misfits, publish
 from safetyanalyst.pipelines.scenario_hashes import HashedScenarios, key_fingerprint, written_hash
 from safetyanalyst.scenarios import Example, ReadFailure
 
-MAX_DIFFERENCES = 200
-_SUM = re.compile(r"([0-9a-f]{64})  ([\w.]+)")
 _HASH = re.compile(r"[0-9a-f]{64}")
-_NOT_CANONICAL = "not in the one form that a bundle knows"
 
 
 def verify(
@@ -72,10 +58,10 @@ def verify(
     """
     if root is not None and not _HASH.fullmatch(root.strip().lower()):
         raise ConfigError("this is no hash", key="--root", expected="64 hexadecimal digits")
-    findings = _Findings()
+    findings = Findings()
     try:
         with Bundle(path) as opened:
-            _check_files(opened, findings, None if root is None else root.strip().lower())
+            check_files(opened, findings, None if root is None else root.strip().lower())
             if not set(bundle.REQUIRED) - set(opened.names):
                 _Verification(opened, findings, policy_hash, key).run(scenarios, step)
     except BundleError as error:
@@ -83,84 +69,10 @@ def verify(
     return findings.report(is_root_known=root is not None)
 
 
-class _Findings:
-    """Collects what is found; of very many differences the first are kept."""
-
-    def __init__(self) -> None:
-        self.root = ""
-        self.tally = Tally()
-        self.scenarios = self.unchecked = 0
-        self.notes: list[str] = []
-        self.facts: BundleFacts | None = None
-        self._differences: list[Difference] = []
-        self._n = 0
-
-    def add(
-        self, *, file: str, problem: str, id: str | None = None, field: str = "", stored: str = "", recomputed: str = ""
-    ) -> None:
-        self._n += 1
-        if len(self._differences) < MAX_DIFFERENCES:
-            named = {"file": file, "id": id, "field": field[:200], "problem": problem}
-            values = {"stored": stored, "recomputed": recomputed}
-            clean = {name: text and well_formed(text) for name, text in (named | values).items()}
-            self._differences.append(Difference.model_validate(clean))
-
-    def report(self, *, is_root_known: bool) -> AuditReport:
-        running, packed = running_code(), None if self.facts is None else self.facts.code
-        if packed is not None and packed != running:
-            self.notes.append(
-                f"packed by version {packed.version[:40]} (code {packed.hash[:12]}), verified by version {running.version} "
-                f"(code {running.hash[:12]}): differences in scores and fields may come from that"
-            )
-        return AuditReport(
-            root=self.root, is_root_known=is_root_known, analyses=self.tally.analyses, failures=self.tally.failures,
-            scenarios=self.scenarios, scenarios_unchecked=self.unchecked, differences=tuple(self._differences),
-            n_differences=self._n, notes=tuple(self.notes), packed_by=packed, verified_by=running,
-        )  # fmt: skip
-
-
-def _check_files(opened: Bundle, findings: _Findings, root: str | None) -> None:
-    """Which files there are, their hashes, and the root."""
-    for name in opened.strangers:
-        shown = name.encode("utf-8", "backslashreplace").decode()
-        findings.add(file=shown, problem="no file of a bundle, or not a plain file")
-    for name in bundle.REQUIRED:
-        if name not in opened.names:
-            findings.add(file=name, problem="is missing")
-    found = {name: opened.digest(name) for name in opened.names}
-    digests = {name: digest.sha256 for name, digest in found.items()}
-    if bundle.SUMS not in opened.names:
-        return
-    stored = opened.document(bundle.SUMS)
-    findings.root = hashlib.sha256(stored).hexdigest()
-    del digests[bundle.SUMS]
-    _compare_sums(stored, digests, findings)
-    for name, digest in found.items():
-        if not digest.is_crc_right:
-            findings.add(file=name, field="CRC-32", problem="the zip states another checksum than its data has")
-    if root is not None and root != findings.root:
-        problem = f"this is not the bundle that the given root stands for: {findings.root}, not {root}"
-        findings.add(file=bundle.SUMS, field="root", problem=problem)
-
-
-def _compare_sums(stored: bytes, digests: dict[str, str], findings: _Findings) -> None:
-    if stored == bundle.sums_of(digests):
-        return
-    listed = {found[2]: found[1] for line in stored.decode("utf-8", "replace").split("\n") if (found := _SUM.fullmatch(line))}
-    is_told = False
-    for name in sorted({*listed, *digests}):
-        was, now = listed.get(name, "nothing"), digests.get(name, "nothing")
-        if was != now:
-            is_told = True
-            findings.add(file=name, field="sha256", problem="is not what SHA256SUMS lists", stored=was, recomputed=now)
-    if not is_told:
-        findings.add(file=bundle.SUMS, problem=_NOT_CANONICAL)
-
-
 class _Verification:
     """Holds the content of a bundle to what it says."""
 
-    def __init__(self, opened: Bundle, findings: _Findings, policy_hash: str | None, key: bytes | None) -> None:
+    def __init__(self, opened: Bundle, findings: Findings, policy_hash: str | None, key: bytes | None) -> None:
         self._opened = opened
         self._findings = findings
         self._policy_hash = policy_hash
@@ -286,7 +198,7 @@ class _Verification:
                 stored=misfit.stored, recomputed=misfit.found,
             )  # fmt: skip
         if not is_told:
-            self._findings.add(file=bundle.ANALYSES, id=id, problem=_NOT_CANONICAL)
+            self._findings.add(file=bundle.ANALYSES, id=id, problem=NOT_CANONICAL)
 
     def _check_scenario(self, id: str, hash: str, given: HashedScenarios | None) -> None:
         """Holds a text to the hash of an analysis: the one in the bundle, and the one that was given."""
@@ -312,7 +224,7 @@ class _Verification:
                 value = json_object(line, bundle.SCENARIOS)
                 id = value.get("id")
                 if bundle.canonical(value) != line or not isinstance(id, str) or id in hashes:
-                    raise BundleError(_NOT_CANONICAL, bundle.SCENARIOS)
+                    raise BundleError(NOT_CANONICAL, bundle.SCENARIOS)
                 hashes[id] = written_hash(value)
             except BundleError as error:
                 self._findings.add(file=error.file, id=f"line {number}", problem=error.problem)
@@ -323,7 +235,7 @@ class _Verification:
             try:
                 failure = NotPacked.model_validate(json_object(line, bundle.FAILURES))
                 if bundle.canonical(failure.model_dump()) != line:
-                    raise BundleError(_NOT_CANONICAL, bundle.FAILURES)
+                    raise BundleError(NOT_CANONICAL, bundle.FAILURES)
             except (BundleError, ValidationError) as error:
                 problem = error.problem if isinstance(error, BundleError) else "not the record of a failure"
                 self._findings.add(file=bundle.FAILURES, id=f"line {number}", problem=problem)

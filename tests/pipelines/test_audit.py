@@ -76,11 +76,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @given(st.lists(pairs(), min_size=1, max_size=3), st.sampled_from(["b.zip", "b"]), st.sampled_from(["balanced", "strict"]))
-def test_a_bundle_verifies_after_a_round_trip(trees: list[HarmBenefitTree], name: str, policy: str) -> None:
+def test_a_bundle_verifies_after_a_round_trip(zipped: Path, trees: list[HarmBenefitTree], name: str, policy: str) -> None:
     rules = Rules(load_policy(policy), TAXONOMY)
     assessor = Assessor(rules.policy, TAXONOMY)
     analyses = [assessor.assess(it, id=str(i), provenance={"benefit": PROVENANCE}) for i, it in enumerate(trees)]
-    place = Path(os.environ.get("TMPDIR", "/tmp")) / f"audit-{os.getpid()}"
+    place = zipped.with_name("round-trip")
     place.mkdir(exist_ok=True)
     try:
         done = pack(analyses, rules, place / name)

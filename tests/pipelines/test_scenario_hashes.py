@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_whatever_differs_in_content_differs_in_hash() -> None:
 @given(st.text(alphabet=st.characters(codec=None, categories=None), max_size=20), st.text(max_size=5))
 def test_any_text_has_a_hash_and_a_line_that_reads_back(text: str, other: str) -> None:
     items = [Example(scenario=Prompt(id="p", text=text)), Example(scenario=Exchange(id="e", prompt=text, response=other))]
-    with ScenarioStore(items, None, Path("/tmp")) as store:
+    with ScenarioStore(items, None, Path(tempfile.gettempdir())) as store:
         for item in items:
             known = store.find(item.scenario.id)
             assert known is not None
