@@ -25,10 +25,8 @@ def policy(document: Policy) -> RenderableType:
     """Weights as bars, threshold, pins, edits and fit facts; of a deployment also its line and where each weight comes from."""
     head = Text.assemble((plain(document.name), "bold"), f"  version {plain(document.version)}\n", (document.hash, "dim"))
     parts: list[RenderableType] = [head, Text(plain(document.description))]
-    if document.lineage is not None:
-        parts += [
-            Text(f"extends {plain(it.name)} version {plain(it.version)}, hash {it.hash}") for it in _nearest_first(document)
-        ]
+    ancestors = () if document.lineage is None else document.lineage.ancestors
+    parts += [Text(f"extends {plain(it.name)} version {plain(it.version)}, hash {it.hash}") for it in reversed(ancestors)]
     parts += [Text(), _weights(document), Text(), _settings(document)]
     pins = pins_in_force(document)
     parts += [Text(), *map(_pin, pins)] if pins else []
