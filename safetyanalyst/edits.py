@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, model_validator
 
+from safetyanalyst import resources
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.records import Record
 from safetyanalyst.weight_names import SETTINGS, WeightNames, is_pattern, names_in
@@ -118,11 +119,16 @@ def expand(changes: Mapping[str, float | str], values: Mapping[str, float], name
 
 
 def edits_of(steps: Mapping[str, Step], *, reason: str, author: str, date: datetime.date) -> tuple[Edit, ...]:
-    """One edit for every step that changes something."""
+    """One edit for every step that changes something.
+
+    Raises:
+        PolicyError: There is no reason.
+    """
+    common = {"reason": reason, "author": author, "date": date}
     return tuple(
-        Edit(weight=name, before=step.before, after=step.after, reason=reason, author=author, date=date)
-        for name, step in steps.items()
-        if step.before is not None and step.before != step.after
+        resources.validate(Edit, {"weight": name, "from": it.before, "to": it.after} | common, file=None, error=PolicyError)
+        for name, it in steps.items()
+        if it.before is not None and it.before != it.after
     )
 
 
