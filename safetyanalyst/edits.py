@@ -122,13 +122,16 @@ def edits_of(steps: Mapping[str, Step], *, reason: str, author: str, date: datet
     """One edit for every step that changes something.
 
     Raises:
-        PolicyError: There is no reason.
+        PolicyError: There is no reason, or nothing that an edit could start from.
     """
+    for name, it in steps.items():
+        if it.before is None:
+            raise PolicyError("this weight is not given: there is nothing to change", key=_key(name), expected=_UNIT)
     common = {"reason": reason, "author": author, "date": date}
     return tuple(
         resources.validate(Edit, {"weight": name, "from": it.before, "to": it.after} | common, file=None, error=PolicyError)
         for name, it in steps.items()
-        if it.before is not None and it.before != it.after
+        if it.before != it.after
     )
 
 

@@ -95,7 +95,10 @@ def test_the_top_of_a_scale_may_be_written_out() -> None:
 
 def test_a_weight_that_is_not_there_can_be_set_and_not_scaled() -> None:
     without = {name: value for name, value in HALF.items() if name != "harm/action/privacy"}
-    assert expand({"harm/action/privacy": 0.2}, without, NAMES)["harm/action/privacy"].before is None
+    steps = expand({"harm/action/privacy": 0.2}, without, NAMES)
+    assert steps["harm/action/privacy"].before is None
+    with pytest.raises(PolicyError, match="nothing to change"):  # an edit has to start from something
+        edits_of(steps, reason="r", author="", date=DAY)
     with pytest.raises(PolicyError, match="nothing to scale"):
         expand({"harm/action/privacy": "x0.5"}, without, NAMES)
 

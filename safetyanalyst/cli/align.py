@@ -57,6 +57,7 @@ def fit(
     for failure in data.failures:
         note(f"{path}:{failure.line}: {failure.error}")
     policy = pipeline.align(data, start, taxonomy, name=name or out.stem, source=path, n_starts=starts, seed=seed, ridge=ridge)
+    policy.bind(taxonomy)  # what the base pins holds for what is aligned from it
     out.write_text(dump_policy(policy), encoding="utf-8")
     if as_json:
         fit = policy.fit.model_dump(mode="json") if policy.fit else None

@@ -107,7 +107,8 @@ def steer_policy(
     width = max(len(edit.weight) for edit in steered.edits)
     for edit in steered.edits:
         typer.echo(terminal.plain(f"{edit.weight:<{width}}  {edit.before:.6g} -> {edit.after:.6g}"))
-    typer.echo(terminal.plain(f"{steered.policy.name}: {len(steered.edits)} edits, hash {steered.policy.hash}"))
+    count = f"{len(steered.edits)} new edit{'' if len(steered.edits) == 1 else 's'}"
+    typer.echo(terminal.plain(f"{steered.policy.name}: {count}, hash {steered.policy.hash}"))
 
 
 @policy_app.command("fingerprint")

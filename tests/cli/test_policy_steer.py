@@ -30,7 +30,7 @@ def test_a_shipped_policy_is_steered_into_a_file_of_ones_own(sa: Run, tmp_path: 
     assert (done.status, done.err) == (0, "")
     policy = load_policy(out)
     assert f"{PRIVACY}      0.53155 -> 0.4\n" in done.out
-    assert done.out.endswith(f"mine: 4 edits, hash {policy.hash}\n")
+    assert done.out.endswith(f"mine: 4 new edits, hash {policy.hash}\n")
     assert policy.weights[PRIVACY] == 0.4
     assert {(edit.author, edit.date, edit.reason) for edit in policy.edits} == {
         ("Ada", datetime.date(2026, 3, 4), "for a test")
@@ -188,3 +188,20 @@ def test_fingerprints_tell_policies_that_decide_alike(sa: Run, tmp_path: Path) -
     assert "alike" not in sa("policy", "fingerprint", "balanced", "strict").out
     broken = sa("policy", "fingerprint", "balanced", tmp_path / "no.yaml")
     assert broken.status == 2
+
+
+def test_what_a_base_pins_holds_for_what_is_aligned_from_it(sa: Run, tmp_path: Path) -> None:
+    rows = [
+        '{"id": "1", "label": 1, "harm": ["Customers | 29 | 7i4h"], "benefit": []}',
+        '{"id": "2", "label": 0, "harm": ["Customers | 32 | 7i4h"], "benefit": []}',
+    ]
+    (tmp_path / "labelled.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    base = {"format": FORMAT, "name": "base", "extends": "balanced", "pins": {"harm/action/*": {"floor": 0.05}}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
+    out = tmp_path / "out.yaml"
+    command = ("align", tmp_path / "labelled.jsonl", "--out", out, "--starts", "1")
+    done = sa(*command, "--base", tmp_path / "base.yaml")
+    assert done.status == 2
+    assert "below the floor 0.05 that the policy 'base' pins" in done.err
+    assert not out.exists()
+    assert sa(*command).status == 0
