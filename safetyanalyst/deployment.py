@@ -271,7 +271,7 @@ def stale_edits(policy: Resolved) -> tuple[str, ...]:
     handed = {} if policy.lineage is None else policy.lineage.origins
     first = {edit.weight: edit for edit in reversed(policy.edits)}
     return tuple(
-        f"the edit of {name} on {edit.date} was made from {edit.before:g}, which is now {it.value:g}"
+        f"the edit of {name} on {edit.date} was made from {edit.before}, which is now {it.value}"
         for name, edit in first.items()
         if (it := handed.get(name)) is not None and it.value != edit.before
     )

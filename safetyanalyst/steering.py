@@ -1,4 +1,7 @@
-"""Steer a policy file: a whole policy comes out whole, a deployment stays a deployment with the edits in it."""
+"""Steer a policy file: a whole policy comes out whole, a deployment stays a deployment with the edits in it.
+
+Either can also be the parent of a new deployment that holds the edits alone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from safetyanalyst import resources
-from safetyanalyst.deployment import Deployment
+from safetyanalyst.deployment import Deployment, Extends
 from safetyanalyst.edits import Edit
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.policy import Policy, PolicyFile, dump_deployment, dump_policy, resolve
@@ -47,14 +50,9 @@ def steer_file(
     Raises:
         PolicyError: As for `Policy.steered`; or `out` is a file that the policy extends.
     """
-    for ancestor in file.line[1:]:
-        if out.exists() and out.samefile(ancestor.path):
-            raise PolicyError(f"{file.policy.name!r} extends this file", file=out, expected="another file")
+    _refuse_ancestors(file.line[1:], out)
     taxonomy = file.taxonomy()
-    try:
-        steered = file.policy.steered(changes, reason=reason, author=author, date=date, taxonomy=taxonomy)
-    except PolicyError as error:
-        raise PolicyError(error.problem, file=file.path, key=error.key, expected=error.expected) from error
+    steered = _steered(file, changes, reason, author, date)
     edits = steered.edits[len(file.policy.edits) :]
     name = name or steered.name
     if file.deployment is None or file.parent is None:
@@ -63,6 +61,46 @@ def steer_file(
     deployment = _moved(file.deployment, file.path, file.parent.path, out)
     deployment = deployment.model_copy(update={"name": name, "edits": steered.edits})
     return SteeredFile(resolve(deployment, file.parent.policy, taxonomy), edits, dump_deployment(deployment))
+
+
+def extend_file(
+    file: PolicyFile, changes: Mapping[str, float | str], *,
+    reason: str, author: str = "", date: datetime.date, out: Path, name: str,
+) -> SteeredFile:  # fmt: skip
+    """A new deployment of a policy file, with the parent's hash and the changes as its edits.
+
+    Args:
+        file: The parent as it was read.
+        changes: As for `steer_file`.
+        reason: Why, in words.
+        author: Who.
+        date: When.
+        out: Where the deployment will lie.
+        name: Of the deployment.
+
+    Raises:
+        PolicyError: As for `steer_file`; or an ancestor has that name.
+    """
+    _refuse_ancestors(file.line, out)
+    edits = _steered(file, changes, reason, author, date).edits[len(file.policy.edits) :]
+    is_shipped = file.path.parent == resources.folder("policies")
+    parent = file.path.stem if is_shipped else _path_from(file.path.name, file.path, file.path, out)
+    extends = Extends(policy=parent, hash=file.policy.hash)
+    deployment = Deployment(name=name, extends=extends, edits=edits)
+    return SteeredFile(resolve(deployment, file.policy, file.taxonomy()), edits, dump_deployment(deployment))
+
+
+def _refuse_ancestors(ancestors: tuple[PolicyFile, ...], out: Path) -> None:
+    for ancestor in ancestors:
+        if out.exists() and out.samefile(ancestor.path):
+            raise PolicyError(f"what extends {ancestor.policy.name!r} cannot replace it", file=out, expected="another file")
+
+
+def _steered(file: PolicyFile, changes: Mapping[str, float | str], reason: str, author: str, date: datetime.date) -> Policy:
+    try:
+        return file.policy.steered(changes, reason=reason, author=author, date=date, taxonomy=file.taxonomy())
+    except PolicyError as error:
+        raise PolicyError(error.problem, file=file.path, key=error.key, expected=error.expected) from error
 
 
 def taxonomy_from(file: PolicyFile, out: Path) -> str:

@@ -11,7 +11,7 @@ import yaml
 from safetyanalyst import resources
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.policy import FORMAT, dump_policy, load_policy, read_policy
-from safetyanalyst.steering import steer_file
+from safetyanalyst.steering import extend_file, steer_file
 from safetyanalyst.taxonomy import load_taxonomy
 
 DAY = datetime.date(2026, 1, 2)
@@ -73,7 +73,7 @@ def test_absolute_paths_and_shipped_names_stay_as_they_are(org: Path) -> None:
 
 
 def test_a_policy_never_replaces_one_that_it_extends(org: Path) -> None:
-    with pytest.raises(PolicyError, match="'kids' extends this file"):
+    with pytest.raises(PolicyError, match="what extends 'root' cannot replace it"):
         steer(org / "apps/kids.yaml", org / "org/root.yaml", {PRIVACY: 0.4})
 
 
@@ -83,3 +83,27 @@ def test_refusals_name_the_file(org: Path) -> None:
         with pytest.raises(PolicyError) as refusal:
             steer(path, path, change)
         assert refusal.value.file == str(path)
+
+
+@pytest.mark.parametrize("parent", ["balanced", "apps/kids.yaml", "org/root.yaml"])
+@pytest.mark.parametrize("out", ["apps/new.yaml", "out/deep/new.yaml"])
+def test_a_new_deployment_holds_the_edits_and_its_parents_hash(org: Path, parent: str, out: str) -> None:
+    file = read_policy(parent if parent == "balanced" else org / parent)
+    made = extend_file(file, {PRIVACY: 0.4}, reason="r", date=DAY, out=org / out, name="new")
+    (org / out).write_text(made.text, encoding="utf-8")
+    read = read_policy(org / out)
+    assert read.policy == made.policy
+    assert read.deployment is not None
+    assert read.deployment.extends.hash == file.policy.hash
+    assert (read.deployment.weights, read.policy.edits, made.edits) == ({}, made.edits, read.deployment.edits)
+    assert read.policy.weights == file.policy.weights | {PRIVACY: 0.4}
+    assert read.line[1].path.samefile(file.path)
+    assert (read.deployment.extends.policy == "balanced") == (parent == "balanced")
+
+
+def test_a_new_deployment_neither_replaces_nor_is_called_like_its_parent(org: Path) -> None:
+    path = org / "org/root.yaml"
+    with pytest.raises(PolicyError, match="cannot replace it"):
+        extend_file(read_policy(path), {PRIVACY: 0.4}, reason="r", date=DAY, out=path, name="new")
+    with pytest.raises(PolicyError, match="called 'root' too"):
+        extend_file(read_policy(path), {PRIVACY: 0.4}, reason="r", date=DAY, out=org / "new.yaml", name="root")

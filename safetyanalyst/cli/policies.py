@@ -52,7 +52,7 @@ def check_policy(policy: PolicyArgument) -> None:
     text = f"{file.policy.name}: good. {len(bound.levels)} weights over {bound.space.taxonomy.label}, hash {file.policy.hash}"
     if file.deployment is not None:
         line = " > ".join(it.policy.name for it in reversed(file.line))
-        pinned = "by hash" if file.deployment.extends.hash else "as it stands"
+        pinned = "pinned by hash" if file.deployment.extends.hash else "followed"
         held = sum(it.floor_by is not None or it.ceiling_by is not None for it in bound.bounds.values())
         text += f"; {line}, the parent {pinned}, {held} values within pins"
     typer.echo(terminal.plain(text))
@@ -77,6 +77,9 @@ def steer_policy(
     name: Annotated[
         str | None, typer.Option("--name", help="Of the policy; a steered copy of a shipped one is named after its file.")
     ] = None,
+    is_extending: Annotated[
+        bool, typer.Option("--extend", help="Write a deployment that extends POLICY and holds the edits, not a whole copy.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Change weights by hand, each with an edit in the file. All that is set in one command is one change."""
@@ -84,18 +87,20 @@ def steer_policy(
     from safetyanalyst.bootstrap import load_bootstrap, save_bootstrap
     from safetyanalyst.policy import read_policy
     from safetyanalyst.report import terminal
-    from safetyanalyst.steering import steer_file
+    from safetyanalyst.steering import extend_file, steer_file
 
     if not reason.strip():
         raise typer.BadParameter("a change needs its reason", param_hint="--reason")
     changes = _changes(settings)
     refuse_to_overwrite(out)
     file = read_policy(policy)
-    if name is None and policy in resources.names("policies"):
-        name = out.stem
     day = (date or datetime.now()).date()
-    steered = steer_file(file, changes, reason=reason, author=author, date=day, out=out, name=name)
-    replicates = load_bootstrap(file.path, file.policy)
+    if is_extending:
+        steered = extend_file(file, changes, reason=reason, author=author, date=day, out=out, name=name or out.stem)
+    else:
+        name = name or (out.stem if policy in resources.names("policies") else None)
+        steered = steer_file(file, changes, reason=reason, author=author, date=day, out=out, name=name)
+    replicates = load_bootstrap(file.path, file.policy) if steered.policy.fit else None
     write_whole(out, steered.text)
     if replicates is not None:  # they belong to the policy's fit, which is still its own
         save_bootstrap(replicates, out)

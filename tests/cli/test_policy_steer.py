@@ -124,7 +124,7 @@ def test_a_deployment_is_steered_shown_and_checked(sa: Run, tmp_path: Path) -> N
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["extends"] == "house.yaml"
     checked = sa("policy", "check", path)
     assert checked.status == 0
-    assert r"balanced > house\u001b[31m > kids, the parent as it stands, 1 values within pins" in checked.out
+    assert r"balanced > house\u001b[31m > kids, the parent followed, 1 values within pins" in checked.out
     shown = sa("policy", "show", path)
     words = " ".join(shown.out.split())
     assert "\x1b" not in shown.out
@@ -142,7 +142,7 @@ def test_a_deployment_is_steered_shown_and_checked(sa: Run, tmp_path: Path) -> N
     stale = sa("policy", "check", path)
     assert (stale.status, stale.err.count("\n")) == (0, 1)
     assert f"the edit of {PRIVACY}" in stale.err
-    assert "which is now 0.53155" in stale.err
+    assert "which is now 0.5315498159697165" in stale.err
 
 
 def test_a_deployment_decides_like_any_policy(sa: Run, tmp_path: Path) -> None:
@@ -205,3 +205,16 @@ def test_what_a_base_pins_holds_for_what_is_aligned_from_it(sa: Run, tmp_path: P
     assert "below the floor 0.05" in done.err
     assert not out.exists()
     assert sa(*command).status == 0
+
+
+def test_a_deployment_is_begun_by_steering(sa: Run, tmp_path: Path) -> None:
+    out = tmp_path / "kids.yaml"
+    done = sa("policy", "steer", "balanced", "--set", f"{PRIVACY}=0.9", "--reason", "r", "--extend", "--out", out)
+    assert (done.status, done.err) == (0, "")
+    data = yaml.safe_load(out.read_text(encoding="utf-8"))
+    assert data.keys() == {"format", "name", "version", "extends", "edits"}
+    assert data["extends"] == {"policy": "balanced", "hash": load_policy("balanced").hash}
+    assert "balanced > kids, the parent pinned by hash" in sa("policy", "check", out).out
+    again = sa("policy", "steer", out, "--set", f"{PRIVACY}=0.8", "--reason", "r", "--extend", "--out", out)
+    assert again.status == 2
+    assert "cannot replace it" in again.err
