@@ -205,6 +205,8 @@ def _refusal(event: yaml.Event, problem: str) -> yaml.MarkedYAMLError:
 def _yaml_problem(exc: yaml.YAMLError) -> str:
     mark = getattr(exc, "problem_mark", None)
     problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or str(exc).splitlines()[0]
+    if "nesting depth" in str(problem):  # newer parsers have a limit of their own, and reach it before our count does
+        problem = f"nested deeper than {MAX_DEPTH} levels"
     return f"line {mark.line + 1}: {problem}" if mark else str(problem)
 
 
