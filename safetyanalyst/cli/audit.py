@@ -145,19 +145,17 @@ def _told(bundle: Path, report: AuditReport) -> Iterator[str]:
 
 
 def _rules(policy: str, taxonomy: str | None, *, has_bootstrap: bool) -> Rules:
-    from safetyanalyst import resources
     from safetyanalyst.bootstrap import load_bootstrap
     from safetyanalyst.pipelines.audit import PolicySource, Rules
-    from safetyanalyst.policy import load_policy
+    from safetyanalyst.policy import read_policy
     from safetyanalyst.taxonomy import load_taxonomy
 
-    chosen = load_policy(policy)
-    path = resources.find("policies", policy)
+    file = read_policy(policy)
     return Rules(
-        policy=chosen,
-        taxonomy=load_taxonomy(taxonomy or chosen.taxonomy),
-        source=PolicySource(path.name, path.read_bytes()),
-        bootstrap=load_bootstrap(policy, chosen) if has_bootstrap else None,
+        policy=file.policy,
+        taxonomy=load_taxonomy(taxonomy) if taxonomy else file.taxonomy(),
+        source=PolicySource(file.path.name, file.path.read_bytes()),
+        bootstrap=load_bootstrap(policy, file.policy) if has_bootstrap else None,
     )
 
 

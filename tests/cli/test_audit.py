@@ -178,6 +178,20 @@ def test_analyses_of_another_policy_are_not_packed(sa: Run, stored: tuple[Path, 
     assert load_policy("strict").hash in other.out
 
 
+def test_a_deployment_is_packed_resolved(sa: Run, stored: tuple[Path, Path], tmp_path: Path) -> None:
+    child = tmp_path / "child.yaml"
+    child.write_text("format: safetyanalyst-policy/1\nname: child\nextends: balanced\nthreshold: -0.5\n")
+    analyses = tmp_path / "child.jsonl"
+    analyses.write_text("".join(sa("assess", stored[0], "--policy", child, "--json").out.splitlines(keepends=True)[:3]))
+    assert sa("audit", "pack", analyses, "--policy", child, "--out", tmp_path / "b").status == 0
+    assert (tmp_path / "b" / "policy.source.yaml").read_bytes() == child.read_bytes()
+    done = sa("audit", "verify", tmp_path / "b", "--policy", child)
+    assert (done.status, "extends another policy" in done.out) == (0, True)
+    child.unlink()  # the bundle stands on its own
+    assert sa("audit", "verify", tmp_path / "b").status == 0
+    assert sa("policy", "check", tmp_path / "b" / "policy.yaml").status == 0
+
+
 def test_hostile_names_cannot_steer_the_terminal(sa: Run, packed: Path, tmp_path: Path) -> None:
     from zipfile import ZipFile
 
