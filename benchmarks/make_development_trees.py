@@ -32,8 +32,8 @@ def main() -> None:
         for name in SETS:
             examples = [it for it in read_examples(data / "prompts" / f"dev_{name}.jsonl") if isinstance(it, Example)]
             for example, analysis in zip(examples, analyst.analyze_many(examples), strict=True):
-                sides = (("harm", analysis.trees.harm), ("benefit", analysis.trees.benefit))
                 assert isinstance(analysis, Analysis)  # every example was read
+                sides = (("harm", analysis.trees.harm), ("benefit", analysis.trees.benefit))
                 row: dict[str, Any] = {"id": analysis.id, "source": name, "label": example.label}
                 row |= {kind: None if tree is None else rows(tree, analyst) for kind, tree in sides}
                 file.write(json.dumps(row) + "\n")
