@@ -1,14 +1,14 @@
 """Two policies side by side: what differs between them, and which weight moved a score by how much.
 
-Policies of different feature spaces (one weights action groups, the other leaf actions; one counts harms alone) are first written
-over one space that makes the distinctions of both. A weight that a policy does not have counts as 1 there, and a kind of tree
-that it does not count has an action or relative weight of 0: neither changes any score.
+Policies of different feature spaces (one weights action groups, the other leaf actions; one counts harms alone) are first
+written over one space that makes the distinctions of both. A weight that a policy does not have counts as 1 there, and a kind
+of tree that it does not count has an action or relative weight of 0: neither changes any score.
 
-The change of a score is shared among the weights by their Shapley values: the average, over all orders in which the weights could
-be changed one after another, of what each one moves when its turn comes. No order is preferred, a weight that does not differ gets
-nothing, and the shares add up to the change. A score is linear in every single weight, so the Shapley values are the integral of
-the gradient along the straight line from one policy to the other (G. Owen, Multilinear extensions of games, Management Science
-18, 1972, theorem 5): a polynomial of low degree, which Gauss-Legendre nodes integrate exactly.
+The change of a score is shared among the weights by their Shapley values: the average, over all orders in which the weights
+could be changed one after another, of what each one moves when its turn comes. No order is preferred, a weight that does not
+differ gets nothing, and the shares add up to the change. A score is linear in every single weight, so the Shapley values are
+the integral of the gradient along the straight line from one policy to the other (G. Owen, Multilinear extensions of games,
+Management Science 18, 1972, theorem 5): a polynomial of low degree, which Gauss-Legendre nodes integrate exactly.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "safetyanalyst"
 FLOORS = {
     "errors": 0, "version": 0, "records": 0.1, "resources": 0.1,
     "trees": 1, "taxonomy": 1.1, "scenarios": 1.2, "scenario_formats": 1.3,
-    "weights": 1.9, "features": 2, "projection": 2.1, "aggregation": 3, "policy": 4, "bootstrap": 4.1, "comparison": 4.2, "explanation": 5,
+    "weights": 1.9, "features": 2, "projection": 2.1, "aggregation": 3, "policy": 4, "bootstrap": 4.1, "comparison": 4.2,
+    "explanation": 5,
     "generation": 2,
     "analyst": 6,
     "pipelines": 7, "report": 7.1,

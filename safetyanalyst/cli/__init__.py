@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from safetyanalyst.cli import align, analyze, learn, policies, taxonomies
+from safetyanalyst.cli import align, analyze, learn, policies, policy_review, taxonomies
 from safetyanalyst.cli.common import EXIT_USAGE
 from safetyanalyst.errors import SafetyAnalystError
 from safetyanalyst.version import __version__
@@ -26,6 +26,7 @@ app.command("assess")(analyze.assess)
 app.command("evaluate")(learn.evaluate)
 app.add_typer(learn.train_app, name="train")
 app.add_typer(align.align_app, name="align")
+policies.policy_app.command("diff")(policy_review.diff)
 app.add_typer(policies.policy_app, name="policy")
 app.add_typer(taxonomies.taxonomy_app, name="taxonomy")
 

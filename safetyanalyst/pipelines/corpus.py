@@ -1,11 +1,11 @@
 """A corpus: the stored trees of many scenarios as arrays, read once and asked many times.
 
-Trees are counted in the finest feature space (`projection.FINEST`), one row per scenario and stakeholder, so that any policy over
-the taxonomy can score them, and its score be told by stakeholder. No object per effect is kept: a scenario of a hundred effects
-takes about a kilobyte.
+Trees are counted in the finest feature space (`projection.FINEST`), one row per scenario and stakeholder, so that any policy
+over the taxonomy can score them, and its score be told by stakeholder. No object per effect is kept: a scenario of a hundred
+effects takes about a kilobyte.
 
-The rows of the stakeholders of one scenario stand together, so the row of the scenario is their concatenation: both matrices share
-the same memory.
+The rows of the stakeholders of one scenario stand together, so the row of the scenario is their concatenation: both matrices
+share the same memory.
 """
 
 from __future__ import annotations
@@ -101,6 +101,13 @@ class Corpus:
         counts, partial = (_joined(rows, self.starts) for rows in (self.parts.counts, self.parts.partial))
         return FeatureMatrix(self.parts.space, counts, partial, self.parts.patterns, self.lost)
 
+    @cached_property
+    def n_effects(self) -> Ints:
+        """(n,) effects of every scenario, read or not."""
+        matrix = self.matrix
+        found: Ints = (matrix.counts.sum(axis=1) + matrix.partial.sum(axis=1)).astype(np.int64)
+        return found
+
     def place(self, i: int) -> str:
         """Where scenario i stands: `dev.jsonl:17`."""
         name = self.files[self.file[i]]
@@ -110,8 +117,8 @@ class Corpus:
 def read_corpus(paths: Sequence[Path], taxonomy: Taxonomy, *, on_row: Callable[[], None] = lambda: None) -> Corpus:
     """Reads files of stored trees, in any of the forms of `pipelines.dataset.read_trees`, line by line.
 
-    A record that cannot be read is kept as such; the others go on. Where several files are read, an id that is a place in its file
-    (`line-7`) gets the file's name before it.
+    A record that cannot be read is kept as such; the others go on. Where several files are read, an id that is a place in its
+    file (`line-7`) gets the file's name before it.
 
     Args:
         paths: Files of JSON lines.

@@ -1,8 +1,8 @@
 """A corpus under a policy: every score and every decision, without a tree in sight.
 
-Scores are one sparse product over the corpus. A sum taken in another order may differ in its last digit, and a score that lies on
-a cut by one digit would be decided otherwise than `assess` decides it; so the few scores that rounding could carry over a cut are
-summed again, exactly as `explanation.explain` does it, by `math.fsum`.
+Scores are one sparse product over the corpus. A sum taken in another order may differ in its last digit, and a score that lies
+on a cut by one digit would be decided otherwise than `assess` decides it; so the few scores that rounding could carry over a
+cut are summed again, exactly as `explanation.explain` does it, by `math.fsum`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetyanalyst.features import FeatureMatrix
 from safetyanalyst.pipelines.corpus import Corpus
 from safetyanalyst.policy import BoundPolicy, Decision, Ground
 from safetyanalyst.projection import lift, lifted
-from safetyanalyst.weights import Floats
+from safetyanalyst.weights import Floats, Ints
 
 DECISIONS: tuple[Decision, Decision, Decision] = ("allow", "review", "block")
 """From the mildest to the harshest."""
@@ -68,7 +68,7 @@ def rescore(corpus: Corpus, bound: BoundPolicy) -> Rescored:
     matrix = lifted(corpus.matrix, lift(corpus.space, bound.space))
     low, high = harmfulness_interval(matrix, bound.levels)
     cell = matrix.space.levels.values(bound.levels)
-    for i in _in_doubt(matrix, cell, low, high, cuts(bound)):
+    for i in _in_doubt(corpus.n_effects, cell, low, high, cuts(bound)):
         low[i], high[i] = _exact(matrix, cell, i, low[i], high[i])
     decided = [bound.decide(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)]
     decisions = np.array([_HARSHNESS[decision] for decision, _ in decided], np.int8)
@@ -81,19 +81,14 @@ def cuts(bound: BoundPolicy) -> Cuts:
     return Cuts(policy.threshold - policy.review_band.below, policy.threshold + policy.review_band.above)
 
 
-def _in_doubt(matrix: FeatureMatrix, cell: Floats, low: Floats, high: Floats, at: Cuts) -> list[int]:
+def _in_doubt(n_effects: Ints, cell: Floats, low: Floats, high: Floats, at: Cuts) -> list[int]:
     """Rows with a sum that rounding could carry over a cut: |error| <= (terms) x eps x (sum of the terms' sizes)."""
-    size = matrix.counts @ np.abs(cell)
-    terms = np.diff(matrix.counts.indptr) + 2.0
-    if matrix.patterns:
-        size += matrix.partial @ np.array([np.abs(cell[cells]).max(initial=0.0) for cells in matrix.patterns])
-        terms += np.diff(matrix.partial.indptr)
-    reach = terms * _EPSILON * size
-    near = np.zeros(len(size), bool)
+    reach = (n_effects + 2.0) * _EPSILON * n_effects * np.abs(cell).max(initial=0.0)
+    near = np.zeros(len(low), bool)
     for end in (low, high):
         for cut in at:
             near |= np.abs(end - cut) <= reach
-    return np.flatnonzero(near & (size > 0)).tolist()
+    return np.flatnonzero(near & (reach > 0)).tolist()
 
 
 def _exact(matrix: FeatureMatrix, cell: Floats, i: int, low: float, high: float) -> tuple[float, float]:
