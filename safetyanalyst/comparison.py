@@ -93,7 +93,8 @@ def compare(a: BoundPolicy, b: BoundPolicy) -> Comparison:
         raise PolicyError(
             f"policy {b.policy.name} is bound to {b.space.taxonomy.label}", key="taxonomy", expected=expected
         )  # fmt: skip
-    space = FeatureSpace(taxonomy, common_spec(a.space.spec, b.space.spec))
+    spec = common_spec(a.space.spec, b.space.spec)
+    space = next((it.space for it in (a, b) if it.space.spec == spec), None) or FeatureSpace(taxonomy, spec)
     levels_a, levels_b = _levels(a, b, space), _levels(b, a, space)
     weights = tuple(
         Change(name=name, a=float(before), b=float(after))

@@ -27,6 +27,7 @@ app.command("evaluate")(learn.evaluate)
 app.add_typer(learn.train_app, name="train")
 app.add_typer(align.align_app, name="align")
 policies.policy_app.command("diff")(policy_review.diff)
+policies.policy_app.command("test")(policy_review.run_suite)
 app.add_typer(policies.policy_app, name="policy")
 app.add_typer(taxonomies.taxonomy_app, name="taxonomy")
 

@@ -105,3 +105,41 @@ def _budget(text: str) -> tuple[float, str]:
     if found is None or (not found[2] and "." in found[1]):
         raise typer.BadParameter(f"{text!r} is neither a whole number nor a percentage", param_hint="--fail-on-flips")
     return float(found[1]), found[2]
+
+
+def run_suite(
+    policy: Annotated[str, typer.Argument(help="Shipped policy or YAML file.", metavar="POLICY")],
+    suite: Annotated[Path, typer.Option("--suite", help="YAML file of cases.", metavar="CASES.yaml")],
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.", metavar="FILE")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only cases that do not hold.")] = False,
+) -> None:
+    """Test a policy against a suite. Exit status: 0 all holds, 1 something does not hold, 3 some cases could not be run."""
+    from safetyanalyst.pipelines.cases import SuiteRunner
+    from safetyanalyst.pipelines.suites import load_suite
+    from safetyanalyst.policy import load_policy
+    from safetyanalyst.report import suite as report
+    from safetyanalyst.report import terminal
+
+    (path,) = existing([suite])
+    chosen, loaded = load_policy(policy), load_suite(path)
+    runner = SuiteRunner(loaded, chosen, path.parent)
+    results = []
+    console = terminal.console()
+    with progress("testing", total=len(runner), is_shown=not quiet and not sys.stdout.isatty()) as step:
+        for result in runner.run():
+            results.append(result)
+            if not as_json and not (quiet and result.status == "passed"):
+                console.print(report.line(result), soft_wrap=True)
+            step()
+    if junit is not None:
+        junit.write_text(report.junit(loaded, chosen, results), encoding="utf-8")
+    if as_json:
+        typer.echo(json_line(report.to_json(loaded, chosen, results)))
+    elif not quiet:
+        console.print(report.summary(results))
+    statuses = {result.status for result in results}
+    if "failed" in statuses:
+        raise typer.Exit(EXIT_DOES_NOT_HOLD)
+    if "error" in statuses:
+        raise typer.Exit(EXIT_SOME_FAILED)

@@ -29,9 +29,10 @@ def draw(found: PolicyDiff, *, top: int) -> RenderableType:
         found: The difference.
         top: How many flipped scenarios to list.
     """
-    parts: list[RenderableType] = [headline(found), Text(), _differences(found), Text(), _decisions(found)]
+    parts: list[RenderableType] = [headline(found), Text(), _decisions(found)]
     if found.corpus.labels.max(initial=-1) >= 0:
         parts += [Text(), _rates(found)]
+    parts += [Text(), _differences(found)]
     if len(found):
         parts += [Text(), _tallies("By what differs", found.by_weight)]
         parts += [Text(), _tallies("By action group", found.by_group)]
@@ -50,7 +51,8 @@ def headline(found: PolicyDiff) -> Text:
     text.append(f", {found.harsher} harsher, {found.milder} milder")
     if found.corpus.unread:
         unread = found.unread()
-        text.append(f"; {unread['total']} records could not be read ({unread['a']} -> {unread['b']})", style="yellow")
+        records = "record" if unread["total"] == 1 else "records"
+        text.append(f"; {unread['total']} {records} could not be read ({unread['a']} -> {unread['b']})", style="yellow")
     return text
 
 

@@ -28,16 +28,16 @@ _STYLE = """
 body{margin:0 auto;max-width:72rem;padding:1.5rem 1rem 4rem;color:var(--ink);background:var(--ground);
 font:1rem/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}h2{font-size:1.125rem;margin:2rem 0 .5rem}
+h3{font-size:1rem;margin:1.25rem 0 .25rem}
 p{margin:.25rem 0}.soft{color:var(--soft)}code{font-size:.875em;overflow-wrap:anywhere}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.375rem .75rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;overflow-wrap:anywhere}
 thead th{background:var(--raised);font-weight:600;white-space:nowrap}
-tbody th{font-weight:400}
+tbody th{font-weight:400;min-width:9rem}td.text{min-width:14rem}
 .n{text-align:right;white-space:nowrap}
 .allow{color:var(--allow)}.review{color:var(--review)}.block{color:var(--block)}
 .same{color:var(--soft)}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:0 2rem}
 ul{margin:0;padding-left:1.125rem}
 """
 
@@ -98,7 +98,8 @@ def _sections(found: PolicyDiff) -> Iterable[Markup]:
     tallies = (
         ("By what differs", found.by_weight), ("By action group", found.by_group), ("By stakeholder", found.by_stakeholder)
     )  # fmt: skip
-    yield _tag("div", *(_tallies(title, it) for title, it in tallies), **{"class": "two"})
+    for title, it in tallies:
+        yield _tallies(title, it)
     sources = sorted(found.by_source, key=lambda it: -it.harsher - it.milder)
     yield _section(
         "By source", ["", "scenarios", "harsher", "milder"], [[plain(it.name), it.n, it.harsher, it.milder] for it in sources]
@@ -119,7 +120,7 @@ def _tallies(title: str, tallies: Sequence[Tally]) -> Markup:
     rows: list[list[object]] = [
         [shorten(it.name, 120) or '""', it.harsher, it.milder, it.moved] for it in tallies[:_MOST_ROWS]
     ]  # fmt: skip
-    return _section(title, ["", "led, harsher", "led, milder", "moved"], rows, tail(tallies, _MOST_ROWS))
+    return _section(title, ["", "led, harsher", "led, milder", "moved"], rows, tail(tallies, _MOST_ROWS), heading="h3")
 
 
 def _flips(found: PolicyDiff, top: int) -> Markup:
@@ -140,10 +141,10 @@ def _flip(flip: Flip) -> Markup:
         _cell("td", "-" if flip.margin is None else f"{flip.margin:.4f}", "n"),
         _cell("td", flip.a.decision, flip.a.decision),
         _cell("td", flip.b.decision, flip.b.decision),
-        _tag("td", plain(flip.id), _tag("div", about, **{"class": "soft"})),
+        _tag("td", plain(flip.id), _tag("div", about, **{"class": "soft"}), **{"class": "text"}),
         _cell("td", span(flip, "a"), "n"),
         _cell("td", span(flip, "b"), "n"),
-        _tag("td", why),
+        _tag("td", why, **{"class": "text"}),
     )
 
 
@@ -154,9 +155,11 @@ def _unread(found: PolicyDiff) -> Iterable[Markup]:
         yield _section(title, ["place", "id", "error"], rows[:_MOST_ROWS], tail(rows, _MOST_ROWS))
 
 
-def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> Markup:
+def _section(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = "", heading: str = "h2"
+) -> Markup:
     if not rows:
-        return _tag("section", _tag("h2", title), _tag("p", "nothing", **{"class": "soft"}))
+        return _tag("section", _tag(heading, title), _tag("p", "nothing", **{"class": "soft"}))
     head = _tag("tr", *(_cell("th", column, "n" if i else "") for i, column in enumerate(columns)))
     body = [
         _tag("tr", _tag("th", str(row[0]), scope="row"), *(_cell("td", str(cell), _align(cell)) for cell in row[1:]))
@@ -164,7 +167,7 @@ def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]
     ]
     table = _tag("table", _tag("thead", head), _tag("tbody", *body))
     notes = [_tag("p", note, **{"class": "soft"})] if note else []
-    return _tag("section", _tag("h2", title), _tag("div", table, **{"class": "wide"}), *notes)
+    return _tag("section", _tag(heading, title), _tag("div", table, **{"class": "wide"}), *notes)
 
 
 def _align(cell: object) -> str:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safetyanalyst.aggregation import harmfulness_interval
-from safetyanalyst.analyst import Assessor
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.explanation import explain
 from safetyanalyst.features import FeatureSpaceSpec
@@ -25,7 +24,7 @@ from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import HarmBenefitTree, Tree
 from tests.pipelines.test_corpus import corpus_of
 from tests.strategies import complete_pairs, pairs
-from tests.test_comparison import random_policy
+from tests.test_comparison import assessor_of, random_policy
 from tests.test_features import SPECS, TAXONOMY
 
 BALANCED = load_policy("balanced")
@@ -58,7 +57,7 @@ def one(found: PolicyDiff) -> Flip:
 def policies(draw: st.DrawFn) -> BoundPolicy:
     band = st.sampled_from([0.0, 0.05, 0.4])
     return random_policy(
-        draw(st.sampled_from(SPECS)), draw(st.integers(0, 40)),
+        draw(st.sampled_from(SPECS)), draw(st.integers(0, 2)),
         threshold=draw(st.sampled_from([-0.3, 0.0, 0.1, 0.6])), on_missing=draw(st.sampled_from(["review", "block"])),
         review_band=ReviewBand(below=draw(band), above=draw(band)),
     )  # fmt: skip
@@ -69,10 +68,10 @@ def is_alike(found: float | None, expected: float) -> bool:
 
 
 @given(st.lists(pairs() | complete_pairs(), min_size=1, max_size=6), policies(), policies())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_everything_against_a_plain_loop(trees: list[HarmBenefitTree], a: BoundPolicy, b: BoundPolicy) -> None:
     found = diff(corpus_of(trees, [i % 3 if i % 3 < 2 else None for i in range(len(trees))]), a, b)
-    first, second = ([Assessor(bound.policy, TAXONOMY).assess(it) for it in trees] for bound in (a, b))
+    first, second = ([assessor_of(bound).assess(it) for it in trees] for bound in (a, b))
     flips = {flip.id: flip for flip in found.shown()}
     decided = Counter((x.decision, y.decision) for x, y in zip(first, second, strict=True))
     table = found.table()
@@ -113,7 +112,7 @@ def check_flip(flip: Flip, x: Any, y: Any, a: BoundPolicy, b: BoundPolicy) -> No
 
 
 @given(st.lists(complete_pairs(), min_size=1, max_size=4), st.integers(0, 99))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_parts_are_the_average_over_all_orders_of_changing_the_weights(trees: list[HarmBenefitTree], seed: int) -> None:
     """Brute force: each order changes one weight of the policy after the other and scores anew."""
     a = random_policy(FeatureSpaceSpec(effect="group"), seed, threshold=0.0)
@@ -142,7 +141,7 @@ def test_parts_are_the_average_over_all_orders_of_changing_the_weights(trees: li
 
 
 @given(st.lists(pairs(), min_size=1, max_size=3), policies(), policies())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_groups_and_stakeholders_are_those_whose_contributions_moved(
     trees: list[HarmBenefitTree], a: BoundPolicy, b: BoundPolicy
 ) -> None:
