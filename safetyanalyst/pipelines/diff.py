@@ -23,6 +23,8 @@ from safetyanalyst.policy import BoundPolicy, Decision, Ground
 from safetyanalyst.records import Record
 from safetyanalyst.weights import Ints
 
+_Cut = Literal["lower", "upper"]
+_End = Literal["low", "high"]
 Labelled = Literal["all", "harmful", "harmless", "unlabelled"]
 _LABELS: dict[Labelled, int | None] = {"all": None, "harmful": 1, "harmless": 0, "unlabelled": UNLABELLED}
 
@@ -63,8 +65,8 @@ class Flip(Record):
     label: Literal[0, 1] | None
     a: Verdict
     b: Verdict
-    cut: Literal["lower", "upper"] | None
-    end: Literal["low", "high"] | None
+    cut: _Cut | None
+    end: _End | None
     distance_a: float | None
     distance_b: float | None
     margin: float | None
@@ -192,9 +194,14 @@ class PolicyDiff:
         Args:
             top: At most so many; all when `None`.
         """
-        movement = self._movements.by_weight
+        movement, flips = self._movements.by_weight, self.flips
+        toward, is_high, is_upper = flips.toward.tolist(), flips.is_high.tolist(), flips.is_upper.tolist()
         for i, values in enumerate(movement.values[:top].tolist()):
-            yield self._flip(i, dict(zip(movement.names, values, strict=True)))
+            parts = dict(zip(movement.names, values, strict=True))
+            cut: _Cut = "upper" if is_upper[i] else "lower"
+            end: _End = "high" if is_high[i] else "low"
+            has_crossing = int(flips.comparison[i]) != ON_MISSING
+            yield self._flip(i, _pushing_first(parts, toward[i]), cut if has_crossing else None, end if has_crossing else None)
 
     def to_json(self, top: int | None = None) -> dict[str, Any]:
         """The published form; an infinite number is null.
@@ -231,12 +238,9 @@ class PolicyDiff:
     def _movements(self) -> Movements:
         return Movements(self.corpus, self.comparison, self.flips)
 
-    def _flip(self, i: int, parts: Mapping[str, float]) -> Flip:
+    def _flip(self, i: int, parts: tuple[Part, ...], cut: _Cut | None, end: _End | None) -> Flip:
         corpus, flips = self.corpus, self.flips
         row = int(flips.rows[i])
-        has_crossing = flips.comparison[i] != ON_MISSING
-        toward = float(flips.toward[i])
-        moving = sorted(((name, value) for name, value in parts.items() if value), key=lambda it: -it[1] * toward)
         label = int(corpus.labels[row])
         return Flip(
             id=corpus.ids[row],
@@ -245,12 +249,12 @@ class PolicyDiff:
             label=1 if label == 1 else 0 if label == 0 else None,
             a=_verdict(self.before, row),
             b=_verdict(self.after, row),
-            cut=("upper" if flips.is_upper[i] else "lower") if has_crossing else None,
-            end=("high" if flips.is_high[i] else "low") if has_crossing else None,
-            distance_a=float(flips.distance_a[i]) if has_crossing else None,
-            distance_b=float(flips.distance_b[i]) if has_crossing else None,
+            cut=cut,
+            end=end,
+            distance_a=None if cut is None else float(flips.distance_a[i]),
+            distance_b=None if cut is None else float(flips.distance_b[i]),
             margin=None if math.isnan(flips.margin[i]) else float(flips.margin[i]),
-            parts=tuple(Part(name=name, value=value) for name, value in moving),
+            parts=parts,
         )
 
 
@@ -268,6 +272,11 @@ def diff(corpus: Corpus, a: BoundPolicy, b: BoundPolicy) -> PolicyDiff:
     comparison = compare(a, b)
     before, after = rescore(corpus, a), rescore(corpus, b)
     return PolicyDiff(corpus, comparison, before, after, crossings(before, after, cuts(a), cuts(b)))
+
+
+def _pushing_first(parts: Mapping[str, float], toward: float) -> tuple[Part, ...]:
+    moving = sorted(((name, value) for name, value in parts.items() if value), key=lambda it: -it[1] * toward)
+    return tuple(Part(name=name, value=value) for name, value in moving)
 
 
 def _verdict(found: Rescored, row: int) -> Verdict:
