@@ -119,7 +119,9 @@ class SuiteRunner:
 
     def _alike(self, place: str, group: Invariance) -> Result:
         found = [self._analysis(f"{place}.of[{j}]", it) for j, it in enumerate(group.of)]
-        told = "; ".join(it.error if isinstance(it, _Unreadable) else f"{it.id}: {_told(it)}" for it in found)
+        names = [it.tree or it.scenario or f"of[{j}]" for j, it in enumerate(group.of)]
+        said = (it.error if isinstance(it, _Unreadable) else _told(it) for it in found)
+        told = "; ".join(f"{name}: {words}" for name, words in zip(names, said, strict=True))
         read = [it for it in found if isinstance(it, Analysis)]
         status: Status = "passed" if len({it.decision for it in read}) == 1 else "failed"
         gaps = any(

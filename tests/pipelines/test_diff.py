@@ -64,7 +64,7 @@ def policies(draw: st.DrawFn) -> BoundPolicy:
 
 
 def is_alike(found: float | None, expected: float) -> bool:
-    return found is not None and (found == expected or math.isclose(found, expected, abs_tol=1e-12))
+    return found is not None and (found == expected or math.isclose(found, expected, rel_tol=1e-12, abs_tol=1e-12))
 
 
 @given(st.lists(pairs() | complete_pairs(), min_size=1, max_size=6), policies(), policies())
@@ -171,6 +171,20 @@ def test_groups_and_stakeholders_are_those_whose_contributions_moved(
     for tallies in (found.by_group, found.by_stakeholder, found.by_weight):
         assert sum(it.harsher for it in tallies) == found.harsher
         assert sum(it.milder for it in tallies) == found.milder
+
+
+@given(st.lists(pairs(), min_size=1, max_size=3), policies(), policies())
+@settings(max_examples=30)
+def test_the_way_back_is_the_way_there_with_the_signs_turned(
+    trees: list[HarmBenefitTree], a: BoundPolicy, b: BoundPolicy
+) -> None:
+    there, back = ({flip.id: flip for flip in diff(corpus_of(trees), *pair_).shown()} for pair_ in ((a, b), (b, a)))
+    assert there.keys() == back.keys()
+    for id, flip in there.items():
+        if (flip.cut, flip.end) == (back[id].cut, back[id].end):
+            parts = {part.name: part.value for part in back[id].parts}
+            for part in flip.parts:
+                assert is_alike(part.value, -parts.get(part.name, 0.0))
 
 
 def test_a_flip_is_told_with_the_weight_that_did_it() -> None:
