@@ -72,6 +72,8 @@ def project(matrix: FeatureMatrix, space: FeatureSpace) -> FeatureMatrix:
         ConfigError: The space is not coarser.
     """
     into = columns(matrix.space, space)
+    if np.array_equal(into, np.arange(space.n_cells)):
+        return FeatureMatrix(space, matrix.counts, matrix.partial, matrix.patterns, matrix.lost)
     counts = _fold(matrix.counts, into, space.n_cells)
     patterns: dict[bytes, int] = {}
     cells: list[Ints] = []

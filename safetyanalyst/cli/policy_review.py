@@ -49,6 +49,8 @@ def diff(
 
     files = existing([*on, *(more or [])])
     most = None if fail_on_flips is None else _budget(fail_on_flips)
+    if html is not None:
+        _refuse_to_overwrite(html, "--html", begins=b"<!DOCTYPE html>")
     bound_a, bound_b, of_trees = _bound(a, b, taxonomy)
     corpus = read(files, of_trees, is_shown=not quiet)
     found = compare(corpus, bound_a, bound_b)
@@ -100,6 +102,21 @@ def _bound(a: str, b: str, taxonomy: str | None) -> tuple[BoundPolicy, BoundPoli
     return first.bind(named[0]), second.bind(named[0]), named[0]
 
 
+def _refuse_to_overwrite(out: Path, key: str, *, begins: bytes) -> None:
+    """A page may replace a page, and a report a report; nothing else is ever overwritten."""
+    from safetyanalyst.errors import ConfigError
+
+    if not out.parent.is_dir():
+        raise ConfigError("there is no such folder", file=out.parent, key=key)
+    if out.is_dir():
+        raise ConfigError("this is a folder", file=out, key=key, expected="a file")
+    if out.is_file():
+        with out.open("rb") as stream:
+            start = stream.read(len(begins))
+        if start and start != begins:
+            raise ConfigError("this file is something else, and would be lost", file=out, key=key, expected="another name")
+
+
 def _budget(text: str) -> tuple[float, str]:
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(%?)", text)
     if found is None or (not found[2] and "." in found[1]):
@@ -122,6 +139,8 @@ def run_suite(
     from safetyanalyst.report import terminal
 
     (path,) = existing([suite])
+    if junit is not None:
+        _refuse_to_overwrite(junit, "--junit", begins=b"<?xml")
     chosen, loaded = load_policy(policy), load_suite(path)
     runner = SuiteRunner(loaded, chosen, path.parent)
     results = []

@@ -76,7 +76,8 @@ class SuiteRunner:
         )
         self._assessor = Assessor(policy, self._taxonomy)
         self._inline = {place: self._rows(place, it) for place, it in suite.subjects() if it.harm is not None}
-        self._baselines = [load_policy(_named("policies", it.baseline, folder)) for it in suite.flips]
+        baselines = [load_policy(_named("policies", it.baseline, folder)) for it in suite.flips]
+        self._baselines = [baseline.bind(self._taxonomy) for baseline in baselines]
         self._stored: dict[Path, dict[str, list[StoredTrees | ReadFailure]]] = {}
         self._scenarios: dict[Path, dict[str, list[Example | ReadFailure]]] = {}
         self._analysts: dict[str, SafetyAnalyst] = {}
@@ -137,7 +138,7 @@ class SuiteRunner:
         if files not in self._corpora:
             self._corpora[files] = read_corpus(files, self._taxonomy)
         corpus = self._corpora[files]
-        found = diff(corpus, self._baselines[i].bind(self._taxonomy), self._assessor.bound)
+        found = diff(corpus, self._baselines[i], self._assessor.bound)
         over, unknown, told = [], [], []
         for key, limit in budget.limits().items():
             count = _count(found, key)

@@ -172,6 +172,24 @@ def test_mistakes_of_the_caller(sa: Run, trees: Path, tmp_path: Path, arguments:
     assert says in " ".join(done.err.replace("│", " ").split())
 
 
+def test_nothing_but_a_page_or_a_report_is_overwritten(sa: Run, trees: Path, lax: Path, tmp_path: Path) -> None:
+    cases = suite(tmp_path / "cases.yaml", must_block=[case(tree="phish")])
+    kept = {path: path.read_bytes() for path in (trees, lax, cases)}
+    for path in kept:
+        for run in (("diff", "balanced", lax, "--on", trees, "--html"), ("test", lax, "--suite", cases, "--junit")):
+            done = sa("policy", *run, path)
+            assert (done.status, done.out) == (2, "")
+            assert "would be lost" in done.err
+    assert {path: path.read_bytes() for path in kept} == kept
+    for run, name in (
+        (("diff", "balanced", lax, "--on", trees, "--html"), "p"),
+        (("test", lax, "--suite", cases, "--junit"), "j"),
+    ):
+        assert [sa("policy", *run, tmp_path / name).status for _ in range(2)] == [0, 0]
+        assert sa("policy", *run, tmp_path).status == 2
+        assert sa("policy", *run, tmp_path / "no" / name).status == 2
+
+
 def test_policies_of_two_taxonomies_meet_over_the_one_of_the_trees(sa: Run, trees: Path, tmp_path: Path) -> None:
     agents = policy(tmp_path / "agents.yaml", taxonomy="agents-v1")
     done = sa("policy", "diff", "balanced", agents, "--on", trees, "--taxonomy", "agents-v1", "--json")
