@@ -36,6 +36,7 @@ th,td{padding:.375rem .75rem;border-bottom:1px solid var(--line);text-align:left
 thead th{background:var(--raised);font-weight:600;white-space:nowrap}
 tbody th{font-weight:400;min-width:9rem}td.text{min-width:14rem}
 .n{text-align:right;white-space:nowrap}
+.allow,.review,.block{white-space:nowrap}
 .allow{color:var(--allow)}.review{color:var(--review)}.block{color:var(--block)}
 .same{color:var(--soft)}
 ul{margin:0;padding-left:1.125rem}
@@ -113,7 +114,7 @@ def _decisions(found: PolicyDiff) -> Markup:
         cells = [_cell("td", str(n), f"n {'same' if i == j or not n else DECISIONS[j]}") for j, n in enumerate(counts)]
         rows.append(_tag("tr", _tag("th", f"{decision} before", scope="row", **{"class": decision}), *cells))
     table = _tag("table", _tag("thead", head), _tag("tbody", *rows))
-    return _tag("section", _tag("h2", "Decisions"), _tag("div", table, **{"class": "wide"}))
+    return _tag("section", _tag("h2", "Decisions"), _wide("Decisions", table))
 
 
 def _tallies(title: str, tallies: Sequence[Tally]) -> Markup:
@@ -129,7 +130,7 @@ def _flips(found: PolicyDiff, top: int) -> Markup:
     rows = [_flip(flip) for flip in found.shown(top)]
     title = f"Flipped scenarios, widest margin first ({len(rows)} of {len(found)})"
     table = _tag("table", _tag("thead", head), _tag("tbody", *rows))
-    return _tag("section", _tag("h2", title), _tag("div", table, **{"class": "wide"}))
+    return _tag("section", _tag("h2", title), _wide(title, table))
 
 
 def _flip(flip: Flip) -> Markup:
@@ -167,7 +168,12 @@ def _section(
     ]
     table = _tag("table", _tag("thead", head), _tag("tbody", *body))
     notes = [_tag("p", note, **{"class": "soft"})] if note else []
-    return _tag("section", _tag(heading, title), _tag("div", table, **{"class": "wide"}), *notes)
+    return _tag("section", _tag(heading, title), _wide(title, table), *notes)
+
+
+def _wide(title: str, table: Markup) -> Markup:
+    """A table in a box that scrolls by itself, with the keyboard too."""
+    return _tag("div", table, role="region", tabindex="0", **{"class": "wide", "aria-label": title})
 
 
 def _align(cell: object) -> str:

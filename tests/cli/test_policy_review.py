@@ -117,7 +117,18 @@ def test_the_page_holds_hostile_texts_as_text_and_nothing_that_runs(sa: Run, tre
     text = out.read_text(encoding="utf-8")
     page = Page(text)
     assert not {"script", "img", "link", "iframe", "object", "a", "form"} & set(page.tags)
-    assert page.attributes <= {"charset", "http-equiv", "content", "name", "class", "scope", "lang"}
+    assert page.attributes <= {
+        "charset",
+        "http-equiv",
+        "content",
+        "name",
+        "class",
+        "scope",
+        "lang",
+        "role",
+        "tabindex",
+        "aria-label",
+    }
     assert any("<script>alert(1)</script>" in it for it in page.texts)
     assert "\x1b" not in text
     assert "\u202e" not in text
