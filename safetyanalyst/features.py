@@ -107,6 +107,10 @@ class FeatureSpace:
             self._memo[key] = cells
         return cells
 
+    def ids(self, kind: TreeKind) -> Ints:
+        """Cell indices laid out over (action, effect, extent, likelihood, immediacy), for a kind that the space counts."""
+        return self._ids[kind]
+
     def featurize(self, trees: Iterable[HarmBenefitTree]) -> FeatureMatrix:
         """Counts the cells of every tree.
 

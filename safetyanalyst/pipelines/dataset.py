@@ -21,6 +21,8 @@ from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Tree, TreeKind
 
+PLACE = re.compile(r"line-\d+")
+"""The ids of records that have none of their own."""
 _PUBLISHED_KEYS = ("tree", "harm-benefit tree")  # ours, and the column of the published dataset
 _LABEL_KEYS = ("label", "harmful")
 _LABEL_WORDS: dict[str, Literal[0, 1]] = {"safe": 0, "unsafe": 1}  # labels are written as those of scenarios are
@@ -80,6 +82,13 @@ def file_hash(path: Path) -> str:
     """sha256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """What to call files in results: by their stems, or by their paths where two stems are alike."""
+    stems = Counter(path.stem for path in paths)
+    names = (path.stem if stems[path.stem] == 1 else str(path) for path in paths)
+    return [name.encode("utf-8", "backslashreplace").decode() for name in names]  # bytes that are no text
 
 
 def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | ReadFailure:
