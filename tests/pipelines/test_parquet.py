@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safetyanalyst.errors import ConfigError
@@ -70,12 +70,14 @@ def test_a_corpus_by_columns_is_the_corpus_by_records(
     assert alike(read_corpus([path], TAXONOMY), builder.corpus())
 
 
-def test_clean_trees_are_never_made_into_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "trees.parquet"
-    pairs = [strategies.complete_pairs().example() for _ in range(3)]
+@settings(max_examples=10)
+@given(st.lists(strategies.complete_pairs(), max_size=3))
+def test_clean_trees_are_never_made_into_objects(tmp_path_factory: pytest.TempPathFactory, pairs: list[HarmBenefitTree]) -> None:
+    path = tmp_path_factory.mktemp("p") / "trees.parquet"
     write_parquet(path, stored(pairs), TAXONOMY)
-    monkeypatch.setattr("safetyanalyst.pipelines.parquet_corpus.read_record", None)
-    assert len(read_corpus([path], TAXONOMY)) == 3
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("safetyanalyst.pipelines.parquet_corpus.read_record", None)
+        assert len(read_corpus([path], TAXONOMY)) == len(pairs)
 
 
 def test_everything_beside_the_trees_comes_back(tmp_path: Path) -> None:
