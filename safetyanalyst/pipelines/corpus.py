@@ -23,6 +23,8 @@ from scipy import sparse
 
 from safetyanalyst.features import FeatureMatrix, FeatureSpace
 from safetyanalyst.pipelines.dataset import PLACE, StoredTrees, file_names, read_trees
+from safetyanalyst.pipelines.parquet import is_parquet
+from safetyanalyst.pipelines.parquet_corpus import Block, add_parquet
 from safetyanalyst.projection import finest_space
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import ReadFailure
@@ -121,12 +123,15 @@ def read_corpus(paths: Sequence[Path], taxonomy: Taxonomy, *, on_row: Callable[[
     file (`line-7`) gets the file's name before it.
 
     Args:
-        paths: Files of JSON lines.
+        paths: Files of JSON lines, or feature datasets (`pipelines.parquet`), which are read without an object per effect.
         taxonomy: What the trees speak of.
         on_row: Called after every record, for showing progress.
     """
     builder = CorpusBuilder(taxonomy)
     for path, name in zip(paths, file_names(paths), strict=True):
+        if is_parquet(path):
+            add_parquet(builder, path, name, on_row)
+            continue
         with path.open("rb") as stream:
             lines = _Counted(stream)
             for item in read_trees(lines, taxonomy):
@@ -150,7 +155,7 @@ class CorpusBuilder:
     def __post_init__(self) -> None:
         self._sources, self._files, self._holders, self._patterns = _Names(), _Names(), _Names(), _Names()
         self._pattern_cells: list[Ints] = []
-        self._space = finest_space(self.taxonomy)
+        self.space = finest_space(self.taxonomy)
         self._source, self._file, self._line, self._labels, self._defects = (array("q") for _ in range(5))
         self._stakeholder, self._lost = array("q"), array("q")
         self._starts = array("q", [0])
@@ -199,9 +204,43 @@ class CorpusBuilder:
             self._partial_ends.append(len(self._partial))
         self._starts.append(len(self._stakeholder))
 
+    def add_block(self, block: Block, *, file: str, line: int) -> None:
+        """Adds clean scenarios that are counted already.
+
+        Args:
+            block: The scenarios.
+            file: Name of their file; their source, unless they name one.
+            line: Line of the first.
+        """
+        n = len(block.ids)
+        self.ids.extend(block.ids)
+        self._source.extend(self._sources.number(name or file, name or file) for name in block.sources)
+        self._file.extend([self._files.number(file, file)] * n)
+        self._line.extend(range(line, line + n))
+        self._labels.frombytes(block.labels.astype(np.int64).tobytes())
+        self._defects.frombytes(block.defects.astype(np.int64).tobytes())
+        self._lost.extend([0] * 2 * n)
+        numbers = np.zeros(len(block.names), np.int64)
+        used, first_use = np.unique(block.holder, return_index=True)
+        for i in used[np.argsort(first_use)].tolist():  # as they come in the scenarios, not in the dictionary
+            numbers[i] = self._holder(block.names[i])
+        holder = numbers[block.holder] if len(block.holder) else block.holder
+        keys, first, part = np.unique(block.row * len(self._holders) + holder, return_index=True, return_inverse=True)
+        rank = np.empty(len(keys), np.int64)
+        order = np.argsort(first)  # stakeholders in the order in which they come
+        rank[order] = np.arange(len(keys))
+        part = rank[part]
+        self._stakeholder.frombytes((keys[order] % max(1, len(self._holders))).astype(np.int64).tobytes())
+        self._cells.frombytes(block.cell[np.argsort(part, kind="stable")].astype(np.int32).tobytes())
+        ends = np.cumsum(np.bincount(part, minlength=len(keys)))
+        self._cell_ends.frombytes((self._cell_ends[-1] + ends).astype(np.int64).tobytes())
+        self._partial_ends.extend([self._partial_ends[-1]] * len(keys))
+        parts = np.bincount(keys[order] // max(1, len(self._holders)), minlength=n)
+        self._starts.frombytes((self._starts[-1] + np.cumsum(parts)).astype(np.int64).tobytes())
+
     def corpus(self) -> Corpus:
         """What was collected."""
-        counts = _csr(self._cells, self._cell_ends, self._space.n_cells)
+        counts = _csr(self._cells, self._cell_ends, self.space.n_cells)
         partial = _csr(self._partial, self._partial_ends, len(self._pattern_cells))
         lost = np.zeros((counts.shape[0], 2), np.int64)
         return Corpus(
@@ -217,24 +256,27 @@ class CorpusBuilder:
             stakeholders=self._holders.names(),
             stakeholder=_ints(self._stakeholder),
             starts=_ints(self._starts),
-            parts=FeatureMatrix(self._space, counts, partial, tuple(self._pattern_cells), lost),
+            parts=FeatureMatrix(self.space, counts, partial, tuple(self._pattern_cells), lost),
             lost=_ints(self._lost).reshape(-1, 2),
             unread=tuple(self.unread),
         )
 
     def _add_tree(self, tree: Tree, holders: dict[int, list[tuple[list[int], list[int]]]]) -> None:
         for stakeholder in tree.stakeholders:
-            number = self._holders.number(" ".join(stakeholder.name.casefold().split()), stakeholder.name)
+            number = self._holder(stakeholder.name)
             cells: list[int] = []
             partial: list[int] = []
             for action in stakeholder.actions:
                 for effect in action.effects:
-                    found = self._space.cells_of(tree.kind, action.action, effect)
+                    found = self.space.cells_of(tree.kind, action.action, effect)
                     if len(found) == 1:
                         cells.append(int(found[0]))
                     else:
                         partial.append(self._pattern(found))
             holders.setdefault(number, []).append((cells, partial))
+
+    def _holder(self, name: str) -> int:
+        return self._holders.number(" ".join(name.casefold().split()), name)
 
     def _pattern(self, cells: Ints) -> int:
         number = self._patterns.number(cells.tobytes(), "")
@@ -255,6 +297,9 @@ class _Names:
         if found == len(self._named):
             self._named.append(name)
         return found
+
+    def __len__(self) -> int:
+        return len(self._named)
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._named)

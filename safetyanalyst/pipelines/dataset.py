@@ -66,10 +66,15 @@ def read_trees(source: Path | BinaryIO | Iterable[bytes], taxonomy: Taxonomy) ->
     An analysis that failed when it was made (`error`) stays a failure.
 
     Args:
-        source: A file, a stream or lines of bytes.
+        source: A file, a stream or lines of bytes. A file `*.parquet` is a feature dataset (`pipelines.parquet`).
         taxonomy: What the trees speak of.
     """
     if isinstance(source, Path):
+        if source.suffix == ".parquet":
+            from safetyanalyst.pipelines.parquet import read_parquet  # needs an extra
+
+            yield from read_parquet(source, taxonomy)
+            return
         with source.open("rb") as lines:
             yield from read_trees(lines, taxonomy)
         return
@@ -105,10 +110,24 @@ def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | Re
         expected = "an object with 'trees' or 'tree', or a list of stakeholders"
         found = loaded.defects[0].found if loaded.defects else type(value).__name__
         return ReadFailure(id=place, line=number, error=f"not readable as JSON: {found!r} (expected {expected})")
-    id = well_formed(str(value["id"])) if isinstance(value.get("id"), str | int) else place
+    return read_record(value, number, taxonomy, loaded.defects)
+
+
+def read_record(
+    value: dict[str, Any], number: int, taxonomy: Taxonomy, defects: tuple[Defect, ...] = ()
+) -> StoredTrees | ReadFailure:
+    """Reads one record, whatever file it stood in.
+
+    Args:
+        value: As JSON has it.
+        number: Its line or row, from 1.
+        taxonomy: What the trees speak of.
+        defects: Found on the way to it.
+    """
+    id = well_formed(str(value["id"])) if isinstance(value.get("id"), str | int) else f"line-{number}"
     if isinstance(value.get("error"), str):
         return ReadFailure(id=id, line=number, error=well_formed(value["error"]))
-    return _read_record(id, number, value, loaded.defects, taxonomy)
+    return _read_record(id, number, value, defects, taxonomy)
 
 
 def _read_record(
