@@ -2,8 +2,8 @@
 
     python -m benchmarks.steering [--json] [--trees N] [--data FILE.parquet]
 
-The dataset is synthetic, of the published shape (`published_shape`). Scoring is set against a copy of the same bytes in memory, in
-turns in the same run: what has to be read from memory cannot be scored faster than it can be read. A copy reads and writes.
+The dataset is synthetic, of the published shape (`published_shape`). Scoring is set against a copy of the same bytes in memory,
+in turns in the same run: what has to be read from memory cannot be scored faster than it can be read. A copy reads and writes.
 """
 
 from __future__ import annotations
