@@ -169,10 +169,11 @@ class _Search:
 
     def finished(self, levels: Floats, limit: Floats) -> Floats | None:
         """A proposal brought to the exact boundary: pushed on towards a limit if it falls short, then scaled down."""
-        near: Floats | None = self._tidied(levels)
-        if near is not None and self.start.decide_at(near) != self.target:
-            near = self._first_on_the_way(near, limit)
-        return None if near is None else self._first_on_the_way(self.start.levels, near)
+        near = self._tidied(levels)
+        if (found := self._first_on_the_way(self.start.levels, near)) is not None:
+            return found
+        beyond = self._first_on_the_way(near, limit)
+        return None if beyond is None else self._first_on_the_way(self.start.levels, beyond)
 
     def first_that_holds(self, found: Iterable[Floats], *, is_fewest: bool) -> SmallestChange | None:
         """The first of some changes that stands the test, as a record.

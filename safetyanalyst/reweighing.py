@@ -185,7 +185,7 @@ def short_number(value: float, start: float, is_good: Callable[[float], bool]) -
     """A number with few decimals, no closer to `start` than `value` and as good; `value` itself where there is none."""
     away = math.ceil if value > start else math.floor
     for digits in range(2, 13):
-        rounded = away(value * 10**digits) / 10**digits
+        rounded = float(away(value * 10**digits) / 10**digits)
         if (rounded - value) * (value - start) >= 0 and is_good(rounded):
             return rounded
     return value
@@ -211,5 +211,5 @@ def _rank(value: float) -> int:
 
 
 def _ranked(rank: int) -> float:
-    value = float(struct.unpack("<d", struct.pack("<q", abs(rank)))[0])
-    return -value if rank < 0 else value
+    (size,) = struct.unpack("<d", struct.pack("<q", abs(rank)))
+    return math.copysign(float(size), rank)

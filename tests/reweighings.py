@@ -1,8 +1,8 @@
-"""Scenarios under random policies: every feature space, band, way of doubt, weights of exactly 0 and 1, and anything missing."""
+"""Scenarios under random policies: every feature space, band and way of doubt, weights of 0 and 1, anything missing."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ SPECS = [
 ]  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def space_of(index: int) -> FeatureSpace:
     return FeatureSpace(TAXONOMY, FeatureSpaceSpec.model_validate(SPECS[index]))
 

@@ -13,16 +13,16 @@ FLOORS = {
     "errors": 0, "version": 0, "records": 0.1, "resources": 0.1,
     "trees": 1, "taxonomy": 1.1, "scenarios": 1.2, "scenario_formats": 1.3,
     "weights": 1.9, "features": 2, "aggregation": 3, "policy": 4, "bootstrap": 4.1,
-    "score": 4.5, "explanation": 5, "reweighing": 5.1, "flips": 5.2, "goals": 5.25, "search": 5.26, "counterfactual": 5.3, "effect_sets": 5.3, "stability": 5.3, "wording": 5.3,
-    "account": 5.6,
+    "score": 4.5, "explanation": 5, "reweighing": 5.1, "flips": 5.2, "goals": 5.25, "search": 5.26, "counterfactual": 5.3,
+    "effect_sets": 5.3, "stability": 5.3, "wording": 5.3, "account": 5.6,
     "generation": 2,
     "analyst": 6,
     "pipelines": 7, "report": 7.1,
     "cli": 8,
 }  # fmt: skip
 SCORING = {
-    "weights", "features", "aggregation", "policy", "bootstrap", "score", "goals", "search", "explanation", "reweighing", "flips", "counterfactual", "effect_sets",
-    "stability", "wording", "account",
+    "weights", "features", "aggregation", "policy", "bootstrap", "score", "explanation", "reweighing", "flips", "goals",
+    "search", "counterfactual", "effect_sets", "stability", "wording", "account",
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
