@@ -116,13 +116,15 @@ def is_out_of_reach(case: Reweighing, goal: Goal) -> bool:
     helpful = np.where(sign == 2, 0, np.sign(sign) * goal.direction).astype(np.int64)
     mixed = (sign == 2).astype(np.int64) * int(goal.direction)
     for_harms, for_benefits = farthest(case, np.stack([helpful + mixed, helpful - mixed]))
+    if not mixed.any():
+        return not goal.is_met(getattr(case.function.interval(for_harms), goal.end))
     products = case.function.products
     cells = np.where(products.sign > 0, products.values(for_harms), products.values(for_benefits))
     more = without_bound(case.function.missing, cells)
     ends = case.function.ends_of(cells[None])
     best = {"low": float(ends.low[0]) + more.low, "high": float(ends.high[0]) + more.high}[goal.end]
-    slack = 1e-9 * (1.0 + abs(goal.cut))
-    return not math.isnan(best) and bool(goal.lead(best) < -slack)
+    slack = 1e-9 * (1.0 + abs(goal.cut))  # these ends are rounded plainly
+    return bool(goal.lead(best) < -slack)
 
 
 def silencing(case: Reweighing, goal: Goal) -> Ints:

@@ -38,6 +38,8 @@ def least_change(case: Reweighing, goals: Sequence[Goal], free: Ints, first: Flo
     """
     from scipy.optimize import minimize  # a quarter of a second that only a search needs
 
+    if not len(free):
+        return case.levels.copy()
     base = case.levels[free]
     floor, ceiling = case.floor[free], case.ceiling[free]
     way = np.sign(first[free] - base)
