@@ -116,7 +116,8 @@ def test_what_is_shown(sa: Run, stored: Path) -> None:
     assert done.status == 3
     words = [
         "Margin", "by stakeholder", "One weight alone", "harm/action/deception",
-        "The smallest change of weights that makes it review", "least sum of squares", "The smallest set of effects", "not known: the policy has no bootstrap",
+        "The smallest change of weights that makes it review",
+        "least sum of squares", "The smallest set of effects", "not known: the policy has no bootstrap",
         "[Reason] Blocked: the score is", "[Verdict] UNSAFE", "No weights within range, bounds and order lead there",
     ]  # fmt: skip
     assert [word for word in words if word not in done.out] == []
