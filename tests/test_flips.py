@@ -14,7 +14,7 @@ from safetyanalyst.analyst import Assessor
 from safetyanalyst.explanation import explain
 from safetyanalyst.flips import Flip, margin, threshold_flips, weight_flips
 from safetyanalyst.policy import dump_policy, load_policy
-from safetyanalyst.reweighing import Reweighing, changes, short_number
+from safetyanalyst.reweighing import Reweighing
 from safetyanalyst.trees import Effect, HarmBenefitTree, Tree
 from tests.reweighings import BASE, TAXONOMY, cases, complete_cases
 from tests.scripted import tree_of
@@ -154,25 +154,3 @@ def test_a_band_is_two_flips() -> None:
     assert [it.value for it in flips] == pytest.approx([score - 0.1, score + 0.1], abs=1e-15)
     (own,) = (it for it in weight_flips(case) if it.weight == "harm/action/deception")
     assert [(it.value, it.decision) for it in own.flips] == [(0.1, "review")]
-
-
-@given(st.lists(st.floats(-10, 10), min_size=1, max_size=4, unique=True), st.floats(-10, 10), st.floats(-20, 20))
-def test_every_change_on_the_way_is_found(cuts: list[float], here: float, end: float) -> None:
-    assume(min(abs(a - b) for a in [*cuts, here] for b in [*cuts, end] if a is not b) > 1e-6 if len(cuts) > 1 else True)
-    names = ("allow", "review", "block")
-
-    def decide(x: float) -> str:
-        return names[sum(x > cut for cut in cuts) % 3]
-
-    guesses = [cut * (1 + 1e-15) for cut in cuts]
-    found = list(changes(decide, here, guesses, end))  # type: ignore[arg-type]
-    crossed = sorted(cut for cut in cuts if min(here, end) <= cut < max(here, end))
-    assert len(found) == len(crossed)
-    for change, cut in zip(found, crossed if end > here else crossed[::-1], strict=True):
-        assert change.value == (math.nextafter(cut, math.inf) if end > here else cut)
-
-
-def test_short_numbers_lie_beyond() -> None:
-    assert short_number(0.12345, 0.5, lambda x: x <= 0.12345) == 0.12
-    assert short_number(0.12345, 0.0, lambda x: 0.12345 <= x < 0.1239) == 0.1235
-    assert short_number(0.12345, 0.0, lambda x: False) == 0.12345

@@ -1,6 +1,7 @@
 """An account of a decision drawn in the terminal: what it is made of, what would change it, how firm it is.
 
-What comes from scenarios or models is shown as `terminal.plain` shows it.
+Names from scenarios and models are shown as `wording.plain_name` leaves them: a name with line ends or brackets could otherwise
+wrap into a verdict of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from safetyanalyst.counterfactual import SmallestChange
 from safetyanalyst.explanation import Contribution, Grouping, Interval
 from safetyanalyst.flips import WeightFlips
 from safetyanalyst.policy import Decision
-from safetyanalyst.report.terminal import badge, plain, shorten, signed, span
+from safetyanalyst.report.terminal import badge, plain, signed, span
+from safetyanalyst.wording import plain_name
 
 _MOST = 6
 _HEADINGS: dict[Grouping, str] = {
@@ -91,7 +93,7 @@ def _made_of(account: Account) -> Iterator[RenderableType]:
             yield _heading(f"What the score is made of, {words}")
             table = _grid(right=1)
             for name, total in totals[:_MOST]:
-                table.add_row(signed(total), Text(shorten(name, 70)))
+                table.add_row(signed(total), Text(plain_name(name) or "?"))
             yield Padding(table, (0, 0, 0, 2))
             if len(totals) > _MOST:
                 yield Text(f"  and {len(totals) - _MOST} more", style="dim")
@@ -116,7 +118,7 @@ def _singles(account: Account) -> Iterator[RenderableType]:
     never = [it.weight for it in account.weights if not it.flips and not it.chain]
     if never:
         more = f" and {len(never) - _MOST} more" if len(never) > _MOST else ""
-        yield Text(f"  At no value: {', '.join(never[:_MOST])}{more}", style="dim")
+        yield Padding(Text(f"At no value: {', '.join(never[:_MOST])}{more}", style="dim"), (0, 0, 0, 2))
 
 
 def _flips(it: WeightFlips) -> Text:
@@ -192,8 +194,8 @@ def _these(count: int) -> str:
 
 
 def _effect(it: Contribution) -> str:
-    action = it.action or shorten(it.description, 40) or "an action that could not be read"
-    return plain(f"{it.effect or 'an unknown effect'} on {shorten(it.stakeholder, 60)}, by {action}")
+    action = it.action or plain_name(it.description) or "an action that could not be read"
+    return plain(f"{it.effect or 'an unknown effect'} on {plain_name(it.stakeholder) or '?'}, by {action}")
 
 
 def _stability(account: Account) -> Text:
