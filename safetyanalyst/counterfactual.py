@@ -232,7 +232,8 @@ class _Search:
             if math.comb(len(moves), size) > _MOST_SETS:
                 return self._by_greed(goal, moves)
             sets = self._sufficient(goal, moves, size)
-            is_proven = not (self.sign == 2).any() or not self.start.function.is_range
+            is_one_sided = not (self.sign == 2).any() or not self.start.function.is_range
+            is_proven = is_one_sided and self.start is self.case
             if best := self.first_that_holds(self._sorted_by(self._refined(goal, sets), 1), is_fewest=is_proven):
                 return best
         return None
