@@ -31,7 +31,8 @@ from safetyanalyst.search import least_change
 from safetyanalyst.weights import Floats, Ints
 
 Status = Literal["found", "impossible", "none_found", "already"]
-_MOST_SETS = 20_000  # sets of weights tried per size
+_MOST_SETS = 20_000  # sets of weights tried
+_MOST_CELLS = 2_000_000  # cells evaluated for them
 _REFINED = 6  # of the sets that suffice, how many are searched for their least change
 _SMALLEST = 1e-300  # where any value but 0 flips, the change is the smallest float, and nothing is less
 _NOTHING = 1e-7  # a change of a weight that is not worth naming
@@ -228,8 +229,10 @@ class _Search:
     def _by_size(self, goal: Goal) -> SmallestChange | None:
         """Tries all sets of two weights, of three, ...; past what is worth trying, the weights that lead farthest."""
         moves = self._single_moves(goal)
+        left = min(_MOST_SETS, _MOST_CELLS // max(1, len(self.start.function.uses)))
         for size in range(1 if self.start is not self.case else 2, len(moves) + 1):
-            if math.comb(len(moves), size) > _MOST_SETS:
+            left -= math.comb(len(moves), size)
+            if left < 0:
                 return self._by_greed(goal, moves)
             sets = self._sufficient(goal, moves, size)
             is_one_sided = not (self.sign == 2).any() or not self.start.function.is_range

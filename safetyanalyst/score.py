@@ -23,6 +23,7 @@ from safetyanalyst.trees import TREE_KINDS, HarmBenefitTree, TreeKind
 from safetyanalyst.weights import Floats, Ints, WeightProducts
 
 End = Literal["low", "high"]
+_AT_ONCE = 1_000_000  # numbers held at a time when many vectors of weights are scored
 
 
 class Interval(NamedTuple):
@@ -117,8 +118,12 @@ class ScoreFunction:
         Args:
             levels: (N, K).
         """
-        extended = np.concatenate([levels, np.ones((len(levels), 1))], axis=1)
-        return self.ends_of(np.multiply.reduce(extended[:, self.products.factors], axis=2) * self.products.sign)
+        factors = self.products.factors
+        parts = []
+        for rows in np.array_split(levels, 1 + len(levels) * factors.size // _AT_ONCE):
+            extended = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+            parts.append(self.ends_of(np.multiply.reduce(extended[:, factors], axis=2) * self.products.sign))
+        return Batch(np.concatenate([it.low for it in parts]), np.concatenate([it.high for it in parts]))
 
     def ends_of(self, cells: Floats) -> Batch:
         """`ends` at N vectors of values of the cells in use, (N, U)."""
