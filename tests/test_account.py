@@ -29,6 +29,7 @@ def test_the_schema_is_one_and_strict() -> None:
     assert all(it["additionalProperties"] is False for it in objects)
 
 
+@settings(max_examples=30)
 @given(cases(), targets, st.booleans())
 def test_every_account_fits_and_agrees_with_the_assessment(case: Reweighing, target: str | None, is_resampled: bool) -> None:
     bootstrap = resampled(case, 0, 3) if is_resampled else None
@@ -43,6 +44,7 @@ def test_every_account_fits_and_agrees_with_the_assessment(case: Reweighing, tar
         assert line["target"] != line["decision"]
 
 
+@settings(max_examples=30)
 @given(cases())
 def test_every_grouping_adds_up(case: Reweighing) -> None:
     line = Accountant(case.bound).account_for(case.trees).to_json()
@@ -51,7 +53,7 @@ def test_every_grouping_adds_up(case: Reweighing) -> None:
         assert math.fsum(it["interval"][1] for it in line["totals"][by]) == pytest.approx(read, abs=1e-12)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(cases(specs=1), pairs())
 def test_accounts_do_not_depend_on_what_came_before(case: Reweighing, other: HarmBenefitTree) -> None:
     accountant = Accountant(case.bound)

@@ -50,6 +50,7 @@ def test_flips_tell_the_decision_at_every_value(case: Reweighing, index: int) ->
             assert decided(case, k, float(value)) == along(case, k, found.flips, float(value)), (value, found)
 
 
+@settings(max_examples=20)
 @given(cases())
 def test_the_value_is_exact(case: Reweighing) -> None:
     for k, found in enumerate(weight_flips(case)):
@@ -62,6 +63,7 @@ def test_the_value_is_exact(case: Reweighing) -> None:
             before[side] = flip.decision
 
 
+@settings(max_examples=30)
 @given(cases())
 def test_weights_without_flip_do_not_flip(case: Reweighing) -> None:
     for k, found in enumerate(weight_flips(case)):
@@ -69,6 +71,7 @@ def test_weights_without_flip_do_not_flip(case: Reweighing) -> None:
             assert {case.decide_with(k, value) for value in np.linspace(0.0, 1.0, 11)} == {case.decision}
 
 
+@settings(max_examples=30)
 @given(cases())
 def test_what_is_allowed_is_a_policy_and_what_is_not_is_none(case: Reweighing) -> None:
     for k, found in enumerate(weight_flips(case)):
@@ -81,6 +84,7 @@ def test_what_is_allowed_is_a_policy_and_what_is_not_is_none(case: Reweighing) -
                 assert not below <= flip.value <= above
 
 
+@settings(max_examples=30)
 @given(cases())
 def test_a_chain_that_moves_together_flips_and_keeps_its_order(case: Reweighing) -> None:
     for k, found in enumerate(weight_flips(case)):

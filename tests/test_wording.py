@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safetyanalyst.explanation import explain
@@ -48,6 +48,7 @@ def test_a_name_cannot_speak_for_us(name: str) -> None:
     assert len(judged(name)) < 500
 
 
+@settings(max_examples=40)
 @given(cases())
 def test_every_judgement_has_the_form(case: Reweighing) -> None:
     told = words_for(explain(case.trees, case.bound), case.bound)
