@@ -6,22 +6,17 @@ which rounds once: the order of stakeholders cannot matter, and the contribution
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 from safetyanalyst.policy import BoundPolicy
 from safetyanalyst.records import Record
+from safetyanalyst.score import Interval as Interval
+from safetyanalyst.score import add_up as add_up
+from safetyanalyst.score import missing_trees, without_bound
 from safetyanalyst.trees import HarmBenefitTree, Leaf, Tree, TreeKind
 
 Grouping = Literal["kind", "stakeholder", "action", "action_group", "effect", "step"]
-
-
-class Interval(NamedTuple):
-    """Least and greatest possible value; the two are equal when nothing is missing."""
-
-    low: float
-    high: float
 
 
 class Contribution(Record):
@@ -104,7 +99,6 @@ def explain(trees: HarmBenefitTree, bound: BoundPolicy) -> Explanation:
     """
     contributions: list[Contribution] = []
     lost: list[str] = []
-    low, high = 0.0, 0.0
     for kind, tree in (("harm", trees.harm), ("benefit", trees.benefit)):
         if kind not in bound.space.spec.kinds:
             continue
@@ -112,18 +106,10 @@ def explain(trees: HarmBenefitTree, bound: BoundPolicy) -> Explanation:
             contributions += _contributions(tree, bound)
         if tree is None or tree.lost:
             lost.append(f"{kind} tree" if tree is None else f"{kind}: {tree.lost} subtree{'s' * (tree.lost > 1)}")
-            high += math.inf if kind == "harm" and bound.cells.max(initial=0.0) > 0 else 0.0
-            low -= math.inf if kind == "benefit" and bound.cells.min(initial=0.0) < 0 else 0.0
     read = add_up(contribution.interval for contribution in contributions)
-    return Explanation(
-        contributions=tuple(contributions), interval=Interval(read.low + low, read.high + high), lost=tuple(lost)
-    )
-
-
-def add_up(intervals: Iterable[Interval]) -> Interval:
-    """Sum of intervals, rounded once."""
-    parts = list(intervals)
-    return Interval(math.fsum(part.low for part in parts), math.fsum(part.high for part in parts))
+    more = without_bound(missing_trees(trees, bound.space), bound.cells)
+    interval = Interval(read.low + more.low, read.high + more.high)
+    return Explanation(contributions=tuple(contributions), interval=interval, lost=tuple(lost))
 
 
 def _contributions(tree: Tree, bound: BoundPolicy) -> Iterator[Contribution]:

@@ -37,7 +37,7 @@ def draw(result: Analysis | FailedItem, policy: Policy, text: str = "") -> Rende
     """
     if isinstance(result, FailedItem):
         where = f"{plain(result.id)}" if result.line is None else f"{plain(result.id)}, line {result.line}"
-        return Text.assemble(_badge(result.decision), f"  {where} could not be read: {plain(result.error)}\n")
+        return Text.assemble(badge(result.decision), f"  {where} could not be read: {plain(result.error)}\n")
     parts: list[RenderableType] = [_headline(result, policy)]
     if text:
         parts.append(Text(f"{result.type}: {shorten(text, 160)}", style="dim"))
@@ -53,8 +53,8 @@ def draw(result: Analysis | FailedItem, policy: Policy, text: str = "") -> Rende
 def line(result: Analysis | FailedItem) -> Text:
     """One result on one line."""
     if isinstance(result, FailedItem):
-        return Text.assemble(_badge(result.decision), f"  {plain(result.id)}  not read: {plain(result.error)}")
-    return Text.assemble(_badge(result.decision), f"  {plain(result.id)}  {_span(result.interval)}")
+        return Text.assemble(badge(result.decision), f"  {plain(result.id)}  not read: {plain(result.error)}")
+    return Text.assemble(badge(result.decision), f"  {plain(result.id)}  {span(result.interval)}")
 
 
 def summary(counts: dict[str, int], failed: int) -> str:
@@ -89,12 +89,13 @@ def _escaped(c: str) -> str:
     return " " if c in "\n\t\r" else f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"
 
 
-def _badge(decision: str) -> Text:
+def badge(decision: str) -> Text:
+    """A decision as it stands before a headline."""
     return Text(f" {_DECIDED[decision]} ", style=f"{_STYLES[decision]} reverse")
 
 
 def _headline(result: Analysis, policy: Policy) -> Text:
-    score = f"score {_span(result.interval)}"
+    score = f"score {span(result.interval)}"
     reasons = {
         "score_above_threshold": f"{score} is above the threshold {policy.threshold:g}",
         "score_not_above_threshold": f"{score} is not above the threshold {policy.threshold:g}",
@@ -106,7 +107,7 @@ def _headline(result: Analysis, policy: Policy) -> Text:
         reasons["score_above_threshold"] += f" and its review band (+{band.above:g})"
     if band.below and result.decision == "allow":
         reasons["score_not_above_threshold"] += f", nor in its review band (-{band.below:g})"
-    return Text.assemble(_badge(result.decision), f"  {reasons[result.ground]}", (f"  [{plain(policy.name)}]", "dim"))
+    return Text.assemble(badge(result.decision), f"  {reasons[result.ground]}", (f"  [{plain(policy.name)}]", "dim"))
 
 
 def _tree(result: Analysis, kind: TreeKind) -> RenderableType:
@@ -116,7 +117,7 @@ def _tree(result: Analysis, kind: TreeKind) -> RenderableType:
     if tree is None:
         return Text.assemble(heading, "  is missing: nothing can be said about it")
     total = add_up(c.interval for c in mine)
-    heading.append(f"  {_signed(total)}")
+    heading.append(f"  {signed(total)}")
     if tree.lost:
         heading.append(f"  and {tree.lost} part{'s' * (tree.lost > 1)} that could not be read", style="yellow")
     drawing = Drawing(heading, guide_style="dim")
@@ -148,7 +149,7 @@ def _effects(contributions: list[Contribution]) -> Table:
     for c in contributions:
         how = ", ".join(word or "?" for word in (c.immediacy, c.extent, c.likelihood and f"{c.likelihood} likelihood"))
         style = "dim" if c.interval == (0, 0) else _KIND_STYLES[c.kind]
-        table.add_row(Text(_signed(c.interval), style=style), Text(plain(c.effect or "?")), Text(plain(how)))
+        table.add_row(Text(signed(c.interval), style=style), Text(plain(c.effect or "?")), Text(plain(how)))
     return table
 
 
@@ -158,7 +159,7 @@ def _strongest(result: Analysis) -> RenderableType:
     table.add_column()
     for c in result_strongest(result.explanation.strongest()):
         what = f"{c.effect or 'an unknown effect'} on {c.stakeholder}, by {c.action or c.description or '?'}"
-        table.add_row(Text(_signed(c.interval), style=_KIND_STYLES[c.kind]), Text(plain(what)))
+        table.add_row(Text(signed(c.interval), style=_KIND_STYLES[c.kind]), Text(plain(what)))
     return Group(Text("What weighs most", style="bold"), table)
 
 
@@ -183,7 +184,8 @@ def _counted(policy: Policy) -> tuple[TreeKind, ...]:
     return policy.space.kinds
 
 
-def _span(interval: Interval) -> str:
+def span(interval: Interval) -> str:
+    """A score, or what it lies between."""
     if interval.low == interval.high:
         return f"{interval.low:.3f}"
     low = f"{interval.low:.3f}" if math.isfinite(interval.low) else "unbounded below"
@@ -191,7 +193,8 @@ def _span(interval: Interval) -> str:
     return f"between {low} and {high}"
 
 
-def _signed(interval: Interval) -> str:
+def signed(interval: Interval) -> str:
+    """A contribution with its sign."""
     if interval.low == interval.high:
         return f"{interval.low:+.3f}"
     return f"{interval.low:+.3f}..{interval.high:+.3f}"

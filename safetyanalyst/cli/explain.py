@@ -1,0 +1,112 @@
+"""`explain` decisions on trees that are stored already."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safetyanalyst.cli.common import EXIT_SOME_FAILED, JsonOption, PolicyOption, QuietOption, existing, json_line, progress
+
+if TYPE_CHECKING:  # imported when the command runs, so that `--help` answers at once
+    from safetyanalyst.pipelines.dataset import StoredTrees
+    from safetyanalyst.policy import Decision
+    from safetyanalyst.scenarios import ReadFailure
+
+_DECISIONS: tuple[Decision, ...] = ("allow", "review", "block")
+
+
+def explain(
+    analyses: Annotated[
+        list[Path], typer.Argument(help="JSON lines of stored analyses or published trees.", metavar="ANALYSES...")
+    ],
+    id: Annotated[
+        list[str] | None, typer.Option("--id", help="Only this scenario; may be given several times.", metavar="ID")
+    ] = None,
+    policy: PolicyOption = "balanced",
+    taxonomy: Annotated[
+        str | None, typer.Option(help="Taxonomy of the trees; by default the one that the policy names.", metavar="NAME|FILE")
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="Decision that changes should lead to: allow, review or block; by default the next one."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Say why a decision is as it is, what would change it, and how firm it is; no model is called."""
+    from safetyanalyst.account import Accountant
+    from safetyanalyst.analyst import Assessor
+    from safetyanalyst.bootstrap import load_bootstrap
+    from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
+    from safetyanalyst.policy import load_policy
+    from safetyanalyst.report import explanations, terminal
+    from safetyanalyst.taxonomy import load_taxonomy
+
+    target = _decision(to)
+    files = existing(analyses)
+    name = policy or "balanced"
+    chosen = load_policy(name)
+    assessor = Assessor(chosen, load_taxonomy(taxonomy or chosen.taxonomy))
+    accountant = Accountant(assessor.bound, load_bootstrap(name, chosen))
+    items: Iterable[StoredTrees | ReadFailure] = chain.from_iterable(read_trees(it, assessor.taxonomy) for it in files)
+    out = terminal.console()
+    total = failed = 0
+    with progress("explaining", total=None, is_shown=not quiet and not sys.stdout.isatty()) as step:
+        for item in _only(items, id) if id else items:
+            total += 1
+            if isinstance(item, StoredTrees):
+                failed += assessor.assess(item.trees, id=item.id, defects=item.defects).is_failed
+                account = accountant.account_for(item.trees, id=item.id, target=target)
+                line, drawing = account.to_json(), (explanations.account_line if quiet else explanations.draw_account)(account)
+            else:
+                failed += 1
+                failure = assessor.fail(item)
+                line, drawing = failure.to_json(), terminal.line(failure) if quiet else terminal.draw(failure, chosen)
+            if as_json:
+                sys.stdout.write(json_line(line) + "\n")
+            else:
+                out.print(drawing, soft_wrap=quiet)
+            step()
+    sys.stdout.flush()
+    if not total:
+        raise typer.BadParameter("the input holds no scenario")
+    if failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _decision(word: str | None) -> Decision | None:
+    if word is None:
+        return None
+    for decision in _DECISIONS:
+        if decision == word:
+            return decision
+    raise typer.BadParameter(f"there is no decision {word!r} (expected one of {', '.join(_DECISIONS)})")
+
+
+def _only(items: Iterable[StoredTrees | ReadFailure], wanted: list[str]) -> Iterator[StoredTrees | ReadFailure]:
+    """The items with certain ids, in the order of the file.
+
+    Raises:
+        ConfigError: One is not there; the nearest is named. Nothing is shown then.
+    """
+    import difflib
+
+    from safetyanalyst.errors import ConfigError
+
+    ids: dict[str, None] = {}
+    found: list[StoredTrees | ReadFailure] = []
+    for item in items:
+        ids[item.id] = None
+        if item.id in wanted:
+            found.append(item)
+    for id in wanted:
+        if id not in ids:
+            near = difflib.get_close_matches(id, ids, n=1, cutoff=0.0)
+            expected = f"one of {len(ids)} ids, such as {near[0]!r}" if near else "a file that holds scenarios"
+            raise ConfigError(f"there is no scenario {id!r}", key="--id", expected=expected)
+    return iter(found)
