@@ -82,10 +82,18 @@ def next_decision(case: Reweighing, margin: Margin | None) -> Decision:
 
 
 def signs(case: Reweighing) -> Ints:
-    """(K,) what raising a weight does to this score: +1 raises it, -1 lowers it, 0 nothing, 2 depends on the others."""
+    """(K,) what raising a weight does to this score: +1 raises it, -1 lowers it, 0 nothing, 2 depends on the others.
+
+    A level that the score does not use counts as its scale does, because it may have to make way for one that is used.
+    """
     uses, sign = case.function.uses, case.function.products.sign
     harms, benefits = uses[sign > 0].any(axis=0), uses[sign < 0].any(axis=0)
-    return np.where(harms & benefits, 2, harms.astype(int) - benefits.astype(int)).astype(np.int64)
+    found: Ints = np.where(harms & benefits, 2, harms.astype(int) - benefits.astype(int)).astype(np.int64)
+    for chain in case.chains:
+        used = found[chain][found[chain] != 0]
+        if len(used):  # all levels of a scale stand in cells of one kind
+            found[chain] = used[0]
+    return found
 
 
 def farthest(case: Reweighing, moves: Ints) -> Floats:
