@@ -3,21 +3,23 @@
     score = X @ cell(w)                                   (SafetyAnalyst, arXiv 2410.16665, section 2.3)
     loss  = -mean log sigmoid((2 y - 1) * score)          (its negative log-sigmoid alignment loss)
 
-The fit searches ratios in [0, 1], so the ordered levels stay in order by construction. It is not convex: several seeded starts,
-each by L-BFGS-B with the exact gradient, and the report keeps every start's loss.
+The fit searches a box in which ordered levels stay in order by construction (`constraints`). It is not convex: several seeded
+starts, each with the exact gradient (`descent`), and the report keeps every start's loss.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from safetyanalyst.constraints import LevelRegion
+from safetyanalyst.descent import Solution, descend
 from safetyanalyst.errors import FitError
 from safetyanalyst.features import FeatureMatrix, FeatureSpace
-from safetyanalyst.fitting import MergedRows, Objective, Prior, Solution, cheapest_cut, descend
+from safetyanalyst.fitting import MergedRows, Objective, Prior, cheapest_cut
 from safetyanalyst.identification import identify
 from safetyanalyst.links import Link as Link
 from safetyanalyst.links import log_loss as log_loss
@@ -79,7 +81,7 @@ class Start(Record):
 
     Attributes:
         loss: Where it ended (mean log loss).
-        converged: Whether L-BFGS-B met its tolerance.
+        converged: Whether the descent met its tolerance.
         iterations: How many it took.
     """
 
@@ -129,7 +131,10 @@ class AggregationModel:
         self.prior = prior
         self.threshold = threshold
 
-    def fit(self, matrix: FeatureMatrix, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AggregationModel:
+    def fit(
+        self, matrix: FeatureMatrix, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *,
+        tick: Callable[[], object] = lambda: None,
+    ) -> AggregationModel:  # fmt: skip
         """Aligns the weights to labels.
 
         Args:
@@ -137,6 +142,7 @@ class AggregationModel:
             labels: (n,) of 0 and 1, 1 = harmful.
             sample_weight: (n,) non-negative, or `None` for all equal. Costs of errors are weights: ten for every harmful row
                 make a missed harm cost ten false alarms.
+            tick: Called after every start.
 
         Raises:
             FitError: No rows, lengths that disagree, labels other than 0 and 1, one class only, missing features, weights that
@@ -147,7 +153,10 @@ class AggregationModel:
         y = _checked_labels(matrix, labels, self.space)
         weights = _normalised(sample_weight, y)
         objective = self.objective(MergedRows(matrix, y), weights)
-        found = [descend(objective, *start, self.max_iterations) for start in self._starting_points()]
+        found: list[Solution] = []
+        for start in self._starting_points():
+            found.append(descend(objective, *start, self.max_iterations))
+            tick()
         self.starts_ = [Start(loss=it.objective, converged=it.is_converged, iterations=it.iterations) for it in found]
         best = min(found, key=lambda it: it.objective)
         self._take(best, objective, matrix, y, weights)

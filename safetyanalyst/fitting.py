@@ -1,48 +1,22 @@
-"""The search for weights: the objective over a region of ordered levels, its exact gradient, and descent from one start.
+"""What a fit makes least over a region of ordered levels, with its exact gradient and its Fisher information.
 
-    mean log loss + ridge * sum((ratio - 1/2)^2) + pull * sum((level - prior level)^2)
-
-The objective is not convex. L-BFGS-B descends in the positions of `constraints.LevelRegion`, a plain box. Where a ceiling puts
-a kink into the region, it descends in one smooth piece after the other until none that touches the point leads lower.
+mean log loss + ridge * sum((ratio - 1/2)^2) + pull * sum((level - prior level)^2)
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from safetyanalyst.constraints import LevelRegion
 from safetyanalyst.features import FeatureMatrix
-from safetyanalyst.links import HALF, Link, log_loss, slope
+from safetyanalyst.links import HALF, Link, information, log_loss, slope
 from safetyanalyst.weights import Bools, Floats, Ints, WeightProducts
 
 _DENSE = 0.08  # share of counts above which a dense product is faster than a sparse one
-_GAIN = 1e-12  # less than this is no gain of another piece
-_CORNERS = 64  # pieces that are tried around one point
-
-
-class Solution(NamedTuple):
-    """Where one descent ended.
-
-    Attributes:
-        positions: (P,) in the region.
-        values: (P,) parameter values: levels, each once.
-        threshold: Fitted, or 0.
-        objective: Loss with the penalties.
-        is_converged: Whether L-BFGS-B met its tolerance.
-        iterations: How many it took.
-    """
-
-    positions: Floats
-    values: Floats
-    threshold: float
-    objective: float
-    is_converged: bool
-    iterations: int
 
 
 class MergedRows:
@@ -164,6 +138,27 @@ class Objective:
         by_threshold = -float(by_score.sum()) + 2.0 * self.pull * off_threshold
         return loss + self.pull * off_threshold**2, np.append(gradient, by_threshold)
 
+    def curvature(self, x: Floats) -> Floats:
+        """Fisher information plus the curvature of the penalties at x: positive semi-definite, and close to the Hessian."""
+        region, n = self.region, len(self.region)
+        positions, threshold = x[:n], float(x[n]) if self.has_threshold else 0.0
+        values = region.values(positions)
+        by_position = np.stack([region.pull_back(positions, values, row) for row in np.eye(n)])  # d values / d positions
+        cells = cell_jacobian(self.levels, region, values)[self.rows.columns] @ by_position
+        rows = self.rows.counts @ cells
+        if self.has_threshold:
+            rows = np.column_stack((rows, -np.ones(len(rows))))
+        of_row = self.weights * information(self.scores(values) - threshold, self.link)
+        total: Floats = rows.T @ (rows * of_row[:, None])
+        inner = total[:n, :n]
+        if self.prior is not None:
+            pulled = by_position[~np.isnan(self.prior)]
+            inner += 2.0 * self.pull * (pulled.T @ pulled)
+        inner[np.diag_indices(n)] += 2.0 * self.ridge
+        if self.has_threshold:
+            total[n, n] += 2.0 * self.pull
+        return total
+
     def _ridge(self, positions: Floats, values: Floats, by_value: Floats, by_position: Floats) -> float:
         """The ridge; adds its derivative to both. A ratio is a position where nothing but the level above bounds a level."""
         region = self.region
@@ -186,52 +181,15 @@ class Objective:
         return plain
 
 
-def descend(objective: Objective, values: Floats, threshold: float, max_iterations: int) -> Solution:
-    """Descends from parameter values in the region to a local optimum of the whole region.
-
-    Args:
-        objective: With the region, kinks and all.
-        values: (P,) start.
-        threshold: Start of the threshold, where one is fitted.
-        max_iterations: Of each L-BFGS-B.
-    """
-    region = objective.region
-    best = _descend_piece(objective, region.piece(values), values, threshold, max_iterations)
-    while kinks := region.on_kinks(best.values):
-        sides = (frozenset(k for k, is_below in zip(kinks, s, strict=True) if is_below)
-                 for s in itertools.product((True, False), repeat=len(kinks)))  # fmt: skip
-        for below in itertools.islice(sides, _CORNERS):
-            piece = region.piece(best.values, below)
-            found = _descend_piece(objective, piece, best.values, best.threshold, max_iterations)
-            if found.objective < best.objective - _GAIN:
-                best = found._replace(iterations=best.iterations + found.iterations)
-                break
-        else:
-            break
-    return best._replace(positions=region.positions(best.values)) if region.has_kinks else best
-
-
-def _descend_piece(objective: Objective, piece: LevelRegion, values: Floats, threshold: float, max_iterations: int) -> Solution:
-    from scipy.optimize import minimize  # a tenth of a second that only a fit needs
-
-    smooth = replace(objective, region=piece)
-    start: Floats = piece.positions(values)
-    bounds: list[tuple[float | None, float | None]] = [(0.0, 1.0)] * len(piece)
-    if objective.has_threshold:
-        start, bounds = np.append(start, threshold), [*bounds, (None, None)]
-    found: Any = minimize(
-        smooth, start, jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"maxiter": max_iterations, "maxfun": 10 * max_iterations, "ftol": 1e-13, "gtol": 1e-9},
-    )  # fmt: skip
-    positions = np.clip(found.x[: len(piece)], 0.0, 1.0)
-    return Solution(
-        positions=positions,
-        values=piece.values(positions),
-        threshold=float(found.x[-1]) if objective.has_threshold else 0.0,
-        objective=float(found.fun),
-        is_converged=bool(found.success),
-        iterations=int(found.nit),
-    )
+def cell_jacobian(levels: WeightProducts, region: LevelRegion, values: Floats) -> Floats:
+    """Derivative of the cells by the parameters, (cells, P), exact: cells are linear in every single level."""
+    weights = values[region.own]
+    by_value = np.zeros((len(levels.sign), len(region)))
+    for k, own in enumerate(region.own):
+        on, off = weights.copy(), weights.copy()
+        on[k], off[k] = 1.0, 0.0
+        by_value[:, own] += levels.values(on) - levels.values(off)
+    return by_value
 
 
 def cheapest_cut(scores: Floats, labels: Floats, weights: Floats, link: Link) -> float:

@@ -20,8 +20,9 @@ import numpy as np
 from pydantic import Field
 
 from safetyanalyst.constraints import LevelRegion
+from safetyanalyst.descent import Solution
 from safetyanalyst.features import FeatureMatrix
-from safetyanalyst.fitting import Solution
+from safetyanalyst.fitting import cell_jacobian
 from safetyanalyst.links import Link, information
 from safetyanalyst.records import Record
 from safetyanalyst.weights import Bools, Floats
@@ -91,17 +92,7 @@ def jacobian(matrix: FeatureMatrix, region: LevelRegion, values: Floats) -> Floa
         region: Names the parameter of each level.
         values: (P,).
     """
-    levels = values[region.own]
-    products = matrix.space.levels
-    by_level = np.empty((len(products.sign), len(levels)))
-    for k in range(len(levels)):
-        on, off = levels.copy(), levels.copy()
-        on[k], off[k] = 1.0, 0.0
-        by_level[:, k] = products.values(on) - products.values(off)
-    by_value = np.zeros((len(products.sign), len(region)))
-    for k, own in enumerate(region.own):
-        by_value[:, own] += by_level[:, k]
-    found: Floats = matrix.counts @ by_value
+    found: Floats = matrix.counts @ cell_jacobian(matrix.space.levels, region, values)
     return found
 
 

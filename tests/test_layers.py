@@ -13,15 +13,16 @@ FLOORS = {
     "errors": 0, "version": 0, "records": 0.1, "resources": 0.1,
     "trees": 1, "taxonomy": 1.1, "scenarios": 1.2, "scenario_formats": 1.3,
     "weights": 1.9, "features": 2,
-    "links": 3.0, "constraints": 3.1, "fitting": 3.2, "identification": 3.3, "aggregation": 3.4,
-    "fit_facts": 3.5, "policy": 4, "bootstrap": 4.1, "explanation": 5,
+    "links": 3.0, "constraints": 3.1, "fitting": 3.2, "descent": 3.3, "identification": 3.4, "aggregation": 3.5,
+    "resampling": 3.6, "fit_facts": 3.7, "policy": 4, "bootstrap": 4.1, "explanation": 5,
     "generation": 2,
     "analyst": 6,
     "pipelines": 7, "report": 7.1,
     "cli": 8,
 }  # fmt: skip
 SCORING = {
-    "weights", "features", "links", "constraints", "fitting", "identification", "aggregation", "fit_facts",
+    "weights", "features", "links", "constraints", "fitting", "descent", "identification", "aggregation",
+    "resampling", "fit_facts",
     "policy", "bootstrap", "explanation",
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
