@@ -163,6 +163,13 @@ class AggregationModel:
         self.identification_ = identify(matrix, self.region, best, found, weights, objective.link)
         return self
 
+    def unfitted(self, *, prior: Prior | None = None) -> AggregationModel:
+        """A new model with the same settings, for other rows; with another prior where one is given."""
+        return AggregationModel(
+            self.space, n_starts=self.n_starts, seed=self.seed, max_iterations=self.max_iterations, ridge=self.ridge,
+            region=self.region, prior=prior or self.prior, threshold=self.threshold,
+        )  # fmt: skip
+
     def objective(self, rows: MergedRows, weights: Floats) -> Objective:
         """What the fit makes least on these rows.
 
