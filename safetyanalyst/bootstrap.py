@@ -75,8 +75,12 @@ def bootstrap_path(policy_path: Path) -> Path:
 
 def save_bootstrap(bootstrap: Bootstrap, policy_path: Path) -> None:
     """Writes the replicates beside the policy."""
-    data = {"format": FORMAT} | bootstrap.model_dump(mode="json")
-    bootstrap_path(policy_path).write_text(json.dumps(data) + "\n", encoding="utf-8")
+    bootstrap_path(policy_path).write_text(dump_bootstrap(bootstrap), encoding="utf-8")
+
+
+def dump_bootstrap(bootstrap: Bootstrap) -> str:
+    """The replicates as JSON, readable back to equal ones (same hash)."""
+    return json.dumps({"format": FORMAT} | bootstrap.model_dump(mode="json")) + "\n"
 
 
 def load_bootstrap(name_or_path: str | Path, policy: Policy) -> Bootstrap | None:

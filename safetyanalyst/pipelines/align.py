@@ -218,7 +218,7 @@ def fit_facts(
         unidentified=model.unidentified_,
         taxonomy=model.space.taxonomy.label,
         code=__version__,
-        constraints=settings.constraints if settings.constraints else None,
+        constraints=_obeyed(settings.constraints, model) if settings.constraints else None,
         prior=None if prior is None else PriorFacts(policy=prior.name, hash=prior.hash, strength=settings.strength),
         costs=None if settings.costs == Costs() else settings.costs,
         weight_column=settings.weight_column,
@@ -278,3 +278,13 @@ def threshold_of(settings: AlignSettings, model: AggregationModel, base: Policy)
     if settings.threshold == "base":
         return base.threshold
     return model.threshold_ if settings.threshold == "fit" else settings.threshold
+
+
+def _obeyed(constraints: Constraints, model: AggregationModel) -> Constraints:
+    """The constraints with every frozen level by its name and value: what stood in the base is written out."""
+    frozen = {
+        name: float(value)
+        for name, value, k in zip(model.space.levels.names, model.levels_, model.region.own, strict=True)
+        if model.region.is_frozen[k]
+    }
+    return constraints.model_copy(update={"frozen": frozen})

@@ -89,6 +89,18 @@ class Choice(NamedTuple):
     losses: dict[float, float]
 
 
+class Draws(NamedTuple):
+    """Refits of one community on resampled rows.
+
+    Attributes:
+        replicates: Its weights and thresholds.
+        off: (B, K) its levels minus the pooled ones of the same draw.
+    """
+
+    replicates: Replicates
+    off: Floats
+
+
 @dataclass(frozen=True)
 class Members:
     """Which rows belong to which community.
@@ -187,7 +199,7 @@ def differing(
     n: int,
     seed: int,
     watch: Watch = unwatched,
-) -> dict[str, tuple[Replicates, Floats]]:
+) -> dict[str, Draws]:
     """Refits the pooled and every community model on the same resampled rows.
 
     Args:
@@ -199,7 +211,7 @@ def differing(
         watch: Shows progress.
 
     Returns:
-        Per community its replicates, and (n, K) differences to the pooled replicate of the same draw.
+        Per community its draws.
     """
     rows = found.rows
     everyone = Refit(pooled, rows.matrix, rows.labels, seed)
@@ -214,13 +226,11 @@ def differing(
             together, cut = everyone(weights)
             values = _parameters(pooled, together)
             for name, it in refit.items():
-                assert models[name].prior is not None
-                strength = models[name].prior.strength  # type: ignore[union-attr]
-                it.model = _with_prior(models[name], Prior(values, strength, cut))
+                it.model = _pulled_to(models[name], values, cut)
                 levels[name][b], thresholds[name][b] = it(weights[found.of[name]])
                 off[name][b] = levels[name][b] - together
             tick()
-    return {name: (Replicates(levels[name], thresholds[name]), off[name]) for name in models}
+    return {name: Draws(Replicates(levels[name], thresholds[name]), off[name]) for name in models}
 
 
 def differences(pooled: AggregationModel, model: AggregationModel, off: Floats | None) -> tuple[Difference, ...]:
@@ -285,7 +295,7 @@ def _pooled_without(pooled: AggregationModel, rows: LabelledRows, held: npt.NDAr
 
 
 def _loss_on(model: AggregationModel, seen: LabelledRows, held: LabelledRows) -> float:
-    model.n_starts = 2
+    model.n_starts = 1  # at the prior
     fitted = model.fit(seen.matrix, seen.labels, seen.weights)
     scores = harmfulness(held.matrix, fitted.levels_) - fitted.solution_.threshold
     return float(held.weights @ log_loss(scores, held.labels, model.space.spec.analysis))
@@ -297,7 +307,9 @@ def _parameters(model: AggregationModel, levels: Floats) -> Floats:
     return values
 
 
-def _with_prior(model: AggregationModel, prior: Prior) -> AggregationModel:
-    other = model.unfitted(prior=prior)
+def _pulled_to(model: AggregationModel, values: Floats, threshold: float) -> AggregationModel:
+    """A fitted community model with another pooled replicate to pull it."""
+    assert model.prior is not None
+    other = model.unfitted(prior=Prior(values, model.prior.strength, threshold))
     other.solution_ = model.solution_
     return other
