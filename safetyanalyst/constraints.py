@@ -159,6 +159,24 @@ class LevelRegion:
             total[a[linked]] += (total[members] * positions[members])[linked]  # one level below each: no index twice
         return by_position
 
+    def released(self, positions: Floats, values: Floats, by_value: Floats) -> Floats:
+        """Positions of the same values; those without room are put where the derivative by the values would have them.
+
+        Args:
+            positions: (P,) on a piece without kink.
+            values: (P,) at these positions.
+            by_value: (P,) derivative of what is made least.
+        """
+        total, found = by_value.copy(), positions.copy()
+        for members in reversed(self._layers):
+            a = self.above[members]
+            linked = self.is_linked[members]
+            cap = np.where(linked, values[a], self.hi[members])
+            stuck = linked & (cap <= self.lo[members])
+            found[members] = np.where(stuck, np.where(total[members] > 0, 0.0, 1.0), positions[members])
+            total[a[linked]] += (total[members] * found[members])[linked]
+        return found
+
     @cached_property
     def is_linked(self) -> Bools:
         """(P,) whether the level above is what caps a parameter, on a piece without kink."""

@@ -4,6 +4,9 @@ The objective is not convex, so a fit descends from many starts. It searches the
 plain box. Where a ceiling puts a kink into the region, it descends in one smooth piece after the other until none that touches
 the point leads lower.
 
+Where a level has collapsed onto the floor of the level under it, the position of the lower one has no derivative, and a search
+stops though both would rise together: it is released and the search goes on (`Objective.released`).
+
 On small data L-BFGS-B is fastest. On large data every look at the counts is dear, and Fisher scoring needs few: steps on the
 quadratic model of the Fisher information, damped as by Levenberg and Marquardt, within the box.
 
@@ -24,6 +27,7 @@ from safetyanalyst.fitting import Objective
 from safetyanalyst.weights import Floats
 
 _GAIN = 1e-12  # less than this is no gain
+_RELEASES = 5  # of levels that have collapsed onto their floor
 _CORNERS = 64  # pieces that are tried around one point
 _LARGE = 2_000_000  # counts held, from which Fisher scoring is faster
 _MAX_DAMPING = 1e8
@@ -84,6 +88,15 @@ def _descend_piece(objective: Objective, piece: LevelRegion, values: Floats, thr
     counts = objective.rows.counts
     search = _by_fisher_scoring if counts.shape[0] * counts.shape[1] > _LARGE else _by_lbfgs
     found = search(smooth, start, bounds, max_iterations)
+    for _ in range(_RELEASES):
+        n = len(piece)
+        released = smooth.released(np.clip(found.x[:n], 0.0, 1.0), float(found.x[-1]) if objective.has_threshold else 0.0)
+        if np.array_equal(released, found.x[:n]):
+            break
+        again = search(smooth, np.append(released, found.x[n:]), bounds, max_iterations)
+        if again.objective >= found.objective - _GAIN:
+            break
+        found = again._replace(iterations=found.iterations + again.iterations)
     positions = np.clip(found.x[: len(piece)], 0.0, 1.0)
     return Solution(
         positions=positions,

@@ -117,17 +117,7 @@ class Objective:
         region, n = self.region, len(self.region)
         positions, threshold = x[:n], float(x[n]) if self.has_threshold else 0.0
         values = region.values(positions)
-        scores = self.scores(values) - threshold
-        loss = float(self.weights @ log_loss(scores, self.rows.labels, self.link))
-        by_score = self.weights * slope(scores, self.rows.labels, self.link)
-        upstream = np.zeros(len(self.levels.sign))
-        upstream[self.rows.columns] = self.rows.transposed @ by_score
-        by_level = self.levels.gradient(values[region.own], upstream)
-        by_value: Floats = np.bincount(region.own, by_level, minlength=n).astype(np.float64)
-        if self.prior is not None:
-            off = np.where(np.isnan(self.prior), 0.0, values - self.prior)
-            loss += self.pull * float(off @ off)
-            by_value += 2.0 * self.pull * off
+        loss, by_value, by_threshold = self._by_value(values, threshold)
         by_position = np.zeros(n)
         if self.ridge:
             loss += self._ridge(positions, values, by_value, by_position)
@@ -135,8 +125,31 @@ class Objective:
         if not self.has_threshold:
             return loss, gradient
         off_threshold = threshold - self.prior_threshold
-        by_threshold = -float(by_score.sum()) + 2.0 * self.pull * off_threshold
-        return loss + self.pull * off_threshold**2, np.append(gradient, by_threshold)
+        return loss + self.pull * off_threshold**2, np.append(gradient, by_threshold + 2.0 * self.pull * off_threshold)
+
+    def released(self, positions: Floats, threshold: float) -> Floats:
+        """Positions of the same values from which a descent can move what has collapsed onto its floor (often 0).
+
+        Below a level that stands on the floor of the level under it, positions mean nothing and have no derivative. Where the
+        lower level pulls upwards, or is indifferent, it is put at the level above, to rise with it; else at its floor, to stay.
+        """
+        values = self.region.values(positions)
+        return self.region.released(positions, values, self._by_value(values, threshold)[1])
+
+    def _by_value(self, values: Floats, threshold: float) -> tuple[float, Floats, float]:
+        """Loss and prior, with derivatives by the parameter values and, without the prior, by the threshold."""
+        scores = self.scores(values) - threshold
+        loss = float(self.weights @ log_loss(scores, self.rows.labels, self.link))
+        by_score = self.weights * slope(scores, self.rows.labels, self.link)
+        upstream = np.zeros(len(self.levels.sign))
+        upstream[self.rows.columns] = self.rows.transposed @ by_score
+        by_level = self.levels.gradient(values[self.region.own], upstream)
+        by_value: Floats = np.bincount(self.region.own, by_level, minlength=len(self.region)).astype(np.float64)
+        if self.prior is not None:
+            off = np.where(np.isnan(self.prior), 0.0, values - self.prior)
+            loss += self.pull * float(off @ off)
+            by_value += 2.0 * self.pull * off
+        return loss, by_value, -float(by_score.sum())
 
     def curvature(self, x: Floats) -> Floats:
         """Fisher information plus the curvature of the penalties at x: positive semi-definite, and close to the Hessian."""
