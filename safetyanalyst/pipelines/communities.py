@@ -6,7 +6,8 @@ more. Where no strength is given, it is the one with the least out-of-fold loss 
 judge a fold are fitted without it, too.
 
 Differences are judged by resampling rows within community and class, and refitting both sides on each draw: a weight differs
-where the interval of (community - pooled) does not hold 0. Shrinkage makes that the careful side.
+where the interval of (community - pooled) does not hold 0. The intervals hold for all weights at once, and shrinkage makes them
+the careful side.
 
 Source: Efron and Morris, "Stein's estimation rule and its competitors" (1973), for shrinkage towards the pooled fit.
 """
@@ -43,7 +44,7 @@ class Difference(Record):
         weight: Name of the level.
         pooled: Its pooled value.
         community: Its value in the community.
-        low: Lower end of the 95 % interval of community - pooled; `None` without replicates.
+        low: Lower end of the 95 % interval of community - pooled, for all weights at once; `None` without draws.
         high: Upper end.
         is_clear: The interval does not hold 0.
     """
@@ -234,17 +235,34 @@ def differing(
 
 
 def differences(pooled: AggregationModel, model: AggregationModel, off: Floats | None) -> tuple[Difference, ...]:
-    """Every weight of a community against the pooled one: clear differences first, then by size."""
-    found: list[Difference] = []
+    """Every weight of a community against the pooled one: the clearest first, without draws the largest first.
+
+    All weights are looked at together, so the intervals hold together: each is as many standard errors wide as 95 % of the
+    draws stay within in every weight at once (the max-t interval).
+
+    Args:
+        pooled: Fitted to all rows.
+        model: Fitted to the community.
+        off: (B, K) differences of the draws, or `None`.
+    """
+    gap = model.levels_ - pooled.levels_
+    if off is None:
+        spread, width = np.zeros(len(gap)), 0.0
+    else:
+        spread = off.std(axis=0, ddof=1) if len(off) > 1 else np.full(len(gap), np.inf)
+        varied = np.isfinite(spread) & (spread > 1e-12)
+        off_by = np.abs(off - off.mean(axis=0))[:, varied] / spread[varied]
+        width = float(np.quantile(off_by.max(axis=1, initial=0.0), 0.95))
+    found: list[tuple[float, Difference]] = []
     for k, name in enumerate(pooled.space.levels.names):
-        before, after = float(pooled.levels_[k]), float(model.levels_[k])
-        if off is None:
-            found.append(Difference(weight=name, pooled=before, community=after))
-            continue
-        low, high = np.percentile(off[:, k], [2.5, 97.5]).tolist()
-        is_clear = low > 0.0 or high < 0.0
-        found.append(Difference(weight=name, pooled=before, community=after, low=low, high=high, is_clear=is_clear))
-    return tuple(sorted(found, key=lambda it: (not it.is_clear, -abs(it.community - it.pooled), it.weight)))
+        it = Difference(weight=name, pooled=float(pooled.levels_[k]), community=float(model.levels_[k]))
+        evidence = abs(float(gap[k]))
+        if off is not None and 0.0 < spread[k] < np.inf:
+            low, high = (float(np.clip(gap[k] + side * width * spread[k], -1.0, 1.0)) for side in (-1.0, 1.0))
+            it = it.model_copy(update={"low": low, "high": high, "is_clear": bool(low > 0.0 or high < 0.0)})
+            evidence /= float(spread[k]) + 1e-3  # a weight that hardly moves is no finding
+        found.append((evidence, it))
+    return tuple(it for _, it in sorted(found, key=lambda pair: (not pair[1].is_clear, -pair[0], pair[1].weight)))
 
 
 def decided_otherwise(rows: LabelledRows, pooled: BoundPolicy, own: BoundPolicy) -> dict[str, int]:

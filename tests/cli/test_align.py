@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,10 @@ from typing import Any
 import pytest
 from sklearn import metrics as reference
 
+from safetyanalyst.bootstrap import load_bootstrap
+from safetyanalyst.features import slug
 from safetyanalyst.policy import load_policy
+from safetyanalyst.taxonomy import load_taxonomy
 from tests.pipelines.test_align import labelled_rows
 
 Run = Callable[..., Any]
@@ -98,3 +103,161 @@ def test_align_replaces_a_policy_and_nothing_else(sa: Run, tmp_path: Path) -> No
     assert other.read_text(encoding="utf-8") == "mine: true\n"
     out = tmp_path / "policy.yaml"
     assert [sa("align", path, "--out", out, "--starts", 1).status for _ in range(2)] == [0, 0]
+
+
+def communities(n: int = 40) -> list[dict[str, Any]]:
+    rows = labelled_rows(2 * n + 4)
+    names = ["clinic"] * n + ["Open Lab"] * n + ["\x1b[31mfew"] * 4
+    return [row | {"who": who, "pair": i // 2, "w": 1 + i % 3} for i, (row, who) in enumerate(zip(rows, names, strict=True))]
+
+
+def test_align_takes_everything_at_once_and_the_policy_says_so(sa: Run, tmp_path: Path) -> None:
+    path, out = written(tmp_path, communities()), tmp_path / "mine.yaml"
+    pulls = ["--prior", "base", "--strength", 2, "--freeze", "harm/likelihood/*", "--freeze", "benefit/relative_weight=0.25"]
+    floors = ["--floor", "harm/action/*=0.2", "--floor", "harm/action/child_harm=0.5", "--ceiling", "harm/extent/minor=0.3"]
+    costs = ["--cost-missed", 10, "--cost-false-alarm", 2, "--weight-column", "w", "--threshold", "fit"]
+    repeats = ["--folds", 3, "--fold-group", "pair", "--bootstrap", 6, "--starts", 2, "--seed", 5]
+    options = [*pulls, *floors, *costs, *repeats]
+    done = sa("align", "fit", path, "--out", out, "--base", "balanced", *options, "--json")
+    assert (done.status, done.err) == (0, "")
+    policy, base = load_policy(out), load_policy("balanced")
+    fit = done.lines[0]["fit"]
+    assert policy.hash == done.lines[0]["hash"]
+    for name, value in policy.weights.items():
+        if name.startswith("harm/action/"):
+            assert value >= (0.5 if name.endswith("child_harm") else 0.2)
+        if name.startswith("harm/likelihood/"):
+            assert value == base.weights[name]
+    assert policy.weights["harm/extent/minor"] <= 0.3
+    assert policy.weights["benefit/relative_weight"] == 0.25
+    assert fit["constraints"]["frozen"]["harm/likelihood/low"] == base.weights["harm/likelihood/low"]
+    assert fit["costs"] == {"missed": 10.0, "false_alarm": 2.0}
+    assert (fit["prior"], fit["weight_column"]) == ({"policy": "balanced", "hash": base.hash, "strength": 2.0}, "w")
+    assert fit["threshold"] == policy.threshold != base.threshold
+    assert [fold["n"] for fold in fit["validation"]["folds"]] == [28, 28, 28]
+    assert (fit["validation"]["grouped_by"], fit["validation"]["pooled"]["n"]) == ("pair", 84)
+    replicates = load_bootstrap(out, policy)
+    assert replicates is not None
+    assert (replicates.replicates, replicates.rows, replicates.seed) == (6, 84, 5)
+    assert set(fit["bootstrap"]["intervals"]) == set(replicates.weights)
+    assert min(replicates.weights["harm/action/child_harm"]) >= 0.5
+    shown = " ".join(sa("policy", "show", out).out.split())
+    for words in ("out of fold, pair kept together", "95 % intervals of 6 refits", "a missed harm costs 10", "frozen:"):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "parameters"),
+    [
+        ("--discount shared", 28), ("--discount separate", 29), ("--action leaf", 13 + 45), ("--effect group", 36),
+        ("--analysis harms", 22), ("--analysis benefits", 7),
+    ],
+)  # fmt: skip
+def test_align_overrides_the_space_of_the_base(sa: Run, tmp_path: Path, options: str, parameters: int) -> None:
+    path, out = written(tmp_path, communities(20)), tmp_path / "mine.yaml"
+    frozen = ["--freeze", "benefit/extent/*" if "benefits" in options else "harm/action/*"]
+    done = sa("align", path, "--out", out, "--starts", 1, *options.split(), *frozen, "--json")
+    assert (done.status, done.err) == (0, "")
+    assert done.lines[0]["fit"]["parameters"] == parameters
+    policy, base = load_policy(out), load_policy("balanced")
+    if options == "--action leaf":  # a leaf has the value of its group
+        groups = {slug(it.name): it.group for it in load_taxonomy().harm_actions}
+        assert all(policy.weights[f"harm/action/{leaf}"] == base.weights[f"harm/action/{g}"] for leaf, g in groups.items())
+    assert sa("assess", path, "--policy", out, "--quiet").status == 0
+
+
+def test_costs_move_the_errors(sa: Run, tmp_path: Path) -> None:
+    noisy = [row | {"label": row["label"] if i % 4 else 1 - row["label"]} for i, row in enumerate(labelled_rows(80))]
+    path = written(tmp_path, noisy)
+    errors = []
+    for costs in (["--cost-missed", "10"], ["--cost-false-alarm", "10"]):
+        done = sa("align", path, "--out", tmp_path / "p.yaml", "--starts", "2", "--threshold", "fit", *costs, "--json")
+        errors.append(done.lines[0]["fit"]["errors"])
+    assert errors[0]["missed"] < errors[1]["missed"]
+    assert errors[0]["false_alarms"] > errors[1]["false_alarms"]
+
+
+def test_a_number_is_a_threshold(sa: Run, tmp_path: Path) -> None:
+    path = written(tmp_path, labelled_rows(30))
+    sa("align", path, "--out", tmp_path / "p.yaml", "--starts", "1", "--threshold", "0.75")
+    policy = load_policy(tmp_path / "p.yaml")
+    assert policy.threshold == 0.75
+    assert policy.fit is not None
+    assert policy.fit.threshold is None
+
+
+def test_align_by_community_writes_a_policy_for_each(sa: Run, tmp_path: Path) -> None:
+    path, folder = written(tmp_path, communities()), tmp_path / "out"
+    folder.mkdir()
+    given = ["--out", folder / "mine.yaml", "--by", "who", "--starts", "2", "--bootstrap", "4", "--shrink", "5"]
+    done = sa("align", path, *given, "--json")
+    assert (done.status, done.err) == (0, "")
+    report = done.lines[0]
+    assert list(report["policies"]) == ["\x1b[31mfew", "Open Lab", "clinic"]
+    for name, entry in report["policies"].items():
+        policy = load_policy(folder / entry["file"])
+        assert (policy.hash, policy.name) == (entry["hash"], f"mine/{name}")
+        assert load_bootstrap(folder / entry["file"], policy) is not None
+    assert report["policies"]["clinic"]["file"] == "mine.clinic.yaml"
+    assert load_policy(folder / "mine.yaml").hash == report["hash"]
+    assert json.loads((folder / "mine.communities.json").read_text(encoding="utf-8")) == report["communities"]
+    assert report["communities"]["strength"] == 5.0
+    assert len(list(folder.iterdir())) == 9
+    drawn = sa("align", path, *given)
+    assert drawn.status == 0
+    assert "\x1b" not in drawn.out
+    assert "the pooled weights: 4 rows, fewer than 30" in drawn.out
+    assert "decided otherwise than by the pooled policy" in drawn.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--floor harm/extent/minor=0.9 --ceiling harm/extent/substantial=0.5", "the floor 0.9 of harm/extent/minor is above"),
+        ("--floor harm/action/privcy=0.5", "such as harm/action/privacy"),
+        ("--floor harm/action/privacy", "WEIGHT=VALUE"),
+        ("--floor harm/action/privacy=much", "a number in [0, 1]"),
+        ("--floor harm/action/privacy=1.5", "floors"),
+        ("--ceiling harm/extent/major=0.5", "fixed at 1"),
+        ("--freeze harm/action/privacy=0.5 --freeze harm/action/privacy=0.6", "given twice"),
+        ("--analysis harms --freeze benefit/relative_weight", "no weight here"),
+        ("--cost-missed 0", "costs.missed"),
+        ("--threshold high", "fit, base or a number"),
+        ("--threshold nan", "threshold"),
+        ("--action leaves", "'group' or 'leaf'"),
+        ("--strength 3", "--prior"),
+        ("--prior base", "--strength"),
+        ("--prior no-such --strength 1", "no-such"),
+        ("--weight-column nothing", "the weight in column 'nothing' is None"),
+        ("--folds 1", "at least 2 folds"),
+        ("--folds 30", "30 folds need at least 30 rows"),
+        ("--folds 2 --fold-group nothing", "no row has a value in column 'nothing'"),
+        ("--by nothing", "no labelled row has a value in column 'nothing'"),
+    ],
+)
+def test_mistakes_in_the_options_of_align(sa: Run, tmp_path: Path, arguments: str, says: str) -> None:
+    path = written(tmp_path, labelled_rows(20))
+    done = sa("align", path, "--out", tmp_path / "p.yaml", "--starts", "1", *arguments.split())
+    assert (done.status, done.out) == (2, "")
+    assert says in " ".join(done.err.split())
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["labelled.jsonl"]
+
+
+def test_what_lies_beside_a_policy_is_not_overwritten(sa: Run, tmp_path: Path) -> None:
+    path = written(tmp_path, labelled_rows(20))
+    (tmp_path / "p.bootstrap.json").write_text("my notes", encoding="utf-8")
+    done = sa("align", path, "--out", tmp_path / "p.yaml", "--starts", "1", "--bootstrap", "2")
+    assert (done.status, (tmp_path / "p.bootstrap.json").read_text()) == (2, "my notes")
+    assert not (tmp_path / "p.yaml").exists()
+
+
+def test_an_interrupted_bootstrap_leaves_nothing(process: Callable[..., Any], tmp_path: Path) -> None:
+    path, out = written(tmp_path, labelled_rows(60)), tmp_path / "out"
+    out.mkdir()
+    running = process("align", str(path), "--out", str(out / "p.yaml"), "--starts", "1", "--bootstrap", "1000000")
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(timeout=6)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert list(out.iterdir()) == []
