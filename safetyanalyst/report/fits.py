@@ -139,9 +139,8 @@ def _community(it: Community, file: str, replicates: int) -> RenderableType:
     lines = [f"decided otherwise than by the pooled policy: {changed or 'none'}"]
     clear = [d for d in it.differences if d.is_clear]
     if replicates:
-        lines.append(
-            f"{len(clear)} of {len(it.differences)} weights differ (intervals of {replicates} draws without 0, 95 % for all at once)"
-        )
+        measure = f"intervals of {replicates} draws without 0, 95 % for all at once"
+        lines.append(f"{len(clear)} of {len(it.differences)} weights differ ({measure})")
     table = Table.grid(padding=(0, 2))
     for d in clear or it.differences[:_SHOWN]:
         interval = "" if d.low is None or d.high is None else f"difference {d.low:+.3f} to {d.high:+.3f}"
