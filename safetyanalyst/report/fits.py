@@ -55,10 +55,10 @@ def _lines(fit: FitFacts, space: FeatureSpaceSpec) -> Iterable[str]:
     left_out = f"{fit.rows_left_out} left out"
     yield f"aligned to {fit.rows} rows of {plain(fit.data)} ({fit.harmful} harmful; {left_out}), seed {fit.seed}"
     yield f"{fit.parameters} parameters, loss {fit.loss:.5f} (weights all 0: {fit.loss_at_zero_weights:.5f})"
+    yield f"{len(losses)} starts, {converged} converged, losses {losses[0]:.5f} to {losses[-1]:.5f}{with_pulls}"
     if space.analysis == "both":
         discount = "one for harms and benefits" if space.discount == "shared" else "one each for harms and benefits"
         yield f"downstream discount: {discount}"
-    yield f"{len(losses)} starts, {converged} converged, losses {losses[0]:.5f} to {losses[-1]:.5f}{with_pulls}"
     if fit.prior is not None:
         yield f"pulled to {plain(fit.prior.policy)} ({fit.prior.hash[:12]}) with the strength of {fit.prior.strength:g} rows"
     if fit.costs is not None:
