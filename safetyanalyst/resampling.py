@@ -89,7 +89,10 @@ def refits(
     refit = Refit(model, matrix, y, seed)
     levels, thresholds = np.empty((n, len(model.levels_))), np.zeros(n)
     for b in range(n):
-        levels[b], thresholds[b] = refit(weights * sampler.draw())
+        drawn = weights * sampler.draw()
+        while not (drawn[y == 1].any() and drawn[y == 0].any()):  # only rows of weight 0 were drawn of a class
+            drawn = weights * sampler.draw()
+        levels[b], thresholds[b] = refit(drawn)
         tick()
     return Replicates(levels, thresholds)
 
