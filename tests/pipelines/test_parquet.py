@@ -72,7 +72,9 @@ def test_a_corpus_by_columns_is_the_corpus_by_records(
 
 @settings(max_examples=10)
 @given(st.lists(strategies.complete_pairs(), max_size=3))
-def test_clean_trees_are_never_made_into_objects(tmp_path_factory: pytest.TempPathFactory, pairs: list[HarmBenefitTree]) -> None:
+def test_clean_trees_are_never_made_into_objects(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[HarmBenefitTree]
+) -> None:
     path = tmp_path_factory.mktemp("p") / "trees.parquet"
     write_parquet(path, stored(pairs), TAXONOMY)
     with pytest.MonkeyPatch.context() as patched:
