@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -18,9 +18,11 @@ _Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 class _Sparing(Record):
     """Facts that were not asked for are not written: a policy keeps its hash when a later version knows more facts."""
 
+    _written_anyway: ClassVar[frozenset[str]] = frozenset()  # `null` has stood there since before
+
     @model_serializer(mode="wrap")
     def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
+        return {key: value for key, value in handler(self).items() if value is not None or key in self._written_anyway}
 
 
 class Costs(Record):
@@ -150,6 +152,8 @@ class FitFacts(_Sparing):
         identification: What the labels say about every level.
         validation: Out-of-fold figures.
     """
+
+    _written_anyway: ClassVar[frozenset[str]] = frozenset({"bootstrap"})
 
     data: str
     data_hash: str
