@@ -17,11 +17,13 @@ import numpy as np
 
 from safetyanalyst import resources
 from safetyanalyst.aggregation import harmfulness
-from safetyanalyst.pipelines.align import align, read_labelled
+from safetyanalyst.bootstrap import save_bootstrap
+from safetyanalyst.pipelines.align import AlignSettings, align_with, read_labelled
 from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
 
 REVIEWED, MISSED = 0.10, 0.05  # shares
+REPLICATES = 200  # refits on resampled rows, for the intervals of the weights
 RIDGE = 0.003  # no weight is left where it happened to start, or at 0 or 1 for want of rows
 
 
@@ -33,7 +35,9 @@ def main() -> None:
     base = load_policy("wildjailbreak-v1")
     taxonomy = load_taxonomy(base.taxonomy)
     data = read_labelled(path, base.bind(taxonomy).space)
-    fitted = align(data, base, taxonomy, name="balanced", source=path, ridge=RIDGE)
+    settings = AlignSettings(ridge=RIDGE, n_bootstrap=REPLICATES)
+    fitted, replicates, *_ = align_with(settings, data, base, taxonomy, name="balanced", source=path)
+    assert replicates is not None
     bound = fitted.bind(taxonomy)
     scores = harmfulness(bound.space.featurize(row.trees for row in data.rows), bound.levels)
     labels = np.array([row.label for row in data.rows])
@@ -57,7 +61,7 @@ def main() -> None:
         }
     )
     for policy in (balanced, strict):
-        _write(policy)
+        save_bootstrap(replicates, _write(policy))
         allowed = scores <= policy.threshold - policy.review_band.below
         blocked = scores > policy.threshold + policy.review_band.above
         print(
@@ -67,9 +71,10 @@ def main() -> None:
         )
 
 
-def _write(policy: Policy) -> None:
+def _write(policy: Policy) -> Path:
     target = resources.folder("policies") / f"{policy.name}.yaml"
     target.write_text(dump_policy(policy), encoding="utf-8")
+    return target
 
 
 if __name__ == "__main__":

@@ -3,25 +3,29 @@
     score = X @ cell(w)                                   (SafetyAnalyst, arXiv 2410.16665, section 2.3)
     loss  = -mean log sigmoid((2 y - 1) * score)          (its negative log-sigmoid alignment loss)
 
-The fit searches ratios in [0, 1], so the ordered levels stay in order by construction. It is not convex: several seeded starts,
-each by L-BFGS-B with the exact gradient, and the report keeps every start's loss.
+The fit searches a box in which ordered levels stay in order by construction (`constraints`). It is not convex: several seeded
+starts, each with the exact gradient (`descent`), and the report keeps every start's loss.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit
 
+from safetyanalyst.constraints import LevelRegion
+from safetyanalyst.descent import Solution, descend
 from safetyanalyst.errors import FitError
 from safetyanalyst.features import FeatureMatrix, FeatureSpace
+from safetyanalyst.fitting import MergedRows, Objective, Prior, cheapest_cut
+from safetyanalyst.identification import identify
+from safetyanalyst.links import Link as Link
+from safetyanalyst.links import log_loss as log_loss
+from safetyanalyst.links import probability as probability
 from safetyanalyst.records import Record
 from safetyanalyst.weights import Floats
-
-Link = Literal["both", "harms", "benefits"]
-_CLIP = 1e-6  # the published code clips probabilities here
 
 
 class ScoreIntervals(NamedTuple):
@@ -72,33 +76,12 @@ def harmfulness_interval(matrix: FeatureMatrix, levels: Floats) -> ScoreInterval
     return ScoreIntervals(low, high)
 
 
-def probability(scores: Floats, link: Link = "both") -> Floats:
-    """Probability of "harmful" under the link of the analysis.
-
-    "both": sigmoid(s). With harms alone s >= 0 and p = 2 sigmoid(s) - 1; with benefits alone s <= 0 and p = 2 sigmoid(s): the
-    published code's links (`src/aggregation.py`).
-    """
-    p: Floats = expit(scores)
-    if link == "harms":
-        return 2.0 * p - 1.0
-    return 2.0 * p if link == "benefits" else p
-
-
-def log_loss(scores: Floats, labels: Floats, link: Link = "both") -> Floats:
-    """Negative log likelihood of each row, (n,); probabilities clipped to [1e-6, 1 - 1e-6] for the one-sided links."""
-    if link == "both":
-        losses: Floats = -log_expit((2.0 * labels - 1.0) * scores)
-        return losses
-    p = np.clip(probability(scores, link), _CLIP, 1.0 - _CLIP)
-    return -np.log(np.where(labels > 0, p, 1.0 - p))
-
-
 class Start(Record):
     """One start of the fit.
 
     Attributes:
         loss: Where it ended (mean log loss).
-        converged: Whether L-BFGS-B met its tolerance.
+        converged: Whether the descent met its tolerance.
         iterations: How many it took.
     """
 
@@ -117,64 +100,97 @@ class AggregationModel:
         max_iterations: Per start.
         ridge: Pull of every ratio towards one half: `ridge * sum((ratio - 1/2) ** 2)` is added to the loss that is minimised.
             With 0, as in the paper, a weight that few rows speak of may end anywhere, 0 and 1 included.
+        region: Levels that the fit may choose from (`constraints.Constraints.region`); all ordered ones by default.
+        prior: Pull towards levels that are expected.
+        threshold: "zero", or "fit". With "fit" and both trees, the threshold is an intercept: the loss is that of
+            `score - threshold`. With one tree the published link has no intercept; the weights are fitted first, and the
+            threshold is where errors on the labelled rows cost least (`fitting.cheapest_cut`).
 
     Attributes:
         levels_: (K,) fitted level weights, in the order of `space.levels.names`.
         ratios_: (P,) fitted ratios; P is 29, or 28 with a shared discount, for "both" by action group.
-        loss_: Mean log loss at the best start, without the ridge.
-        starts_: Every start, in order; their losses include the ridge.
+        threshold_: Fitted threshold, or 0.
+        loss_: Mean log loss at the best start, without the penalties.
+        starts_: Every start, in order; their losses include ridge and prior.
         converged_: Whether the best start met its tolerance.
-        at_bounds_: Names of ratios that ended on 0 or 1.
+        at_bounds_: Names of ratios that ended on 0 or 1 though they are not frozen.
         unidentified_: Names of ratios that the data does not determine: moving them alone changes no score.
+        identification_: What the data says about every level, combinations and disagreeing starts included.
     """
 
     def __init__(
-        self, space: FeatureSpace, *, n_starts: int = 16, seed: int = 0, max_iterations: int = 1000, ridge: float = 0.0
-    ) -> None:
+        self, space: FeatureSpace, *, n_starts: int = 16, seed: int = 0, max_iterations: int = 1000, ridge: float = 0.0,
+        region: LevelRegion | None = None, prior: Prior | None = None, threshold: Literal["zero", "fit"] = "zero",
+    ) -> None:  # fmt: skip
         self.space = space
         self.n_starts = n_starts
         self.seed = seed
         self.max_iterations = max_iterations
         self.ridge = ridge
+        self.region = region or LevelRegion.of(space)
+        self.prior = prior
+        self.threshold = threshold
 
-    def fit(self, matrix: FeatureMatrix, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AggregationModel:
+    def fit(
+        self, matrix: FeatureMatrix, labels: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *,
+        tick: Callable[[], object] = lambda: None,
+    ) -> AggregationModel:  # fmt: skip
         """Aligns the weights to labels.
 
         Args:
             matrix: n rows without anything missing.
             labels: (n,) of 0 and 1, 1 = harmful.
-            sample_weight: (n,) non-negative, or `None` for all equal.
+            sample_weight: (n,) non-negative, or `None` for all equal. Costs of errors are weights: ten for every harmful row
+                make a missed harm cost ten false alarms.
+            tick: Called after every start.
 
         Raises:
             FitError: No rows, lengths that disagree, labels other than 0 and 1, one class only, missing features, weights that
                 are no numbers, no start, or counts of another feature space.
         """
-        from scipy.optimize import minimize  # a tenth of a second that only a fit needs
-
         if self.n_starts < 1:
             raise FitError(f"a fit needs at least one start, not {self.n_starts}")
-        _check_space(matrix, self.space)
-        y = _checked_labels(matrix, labels)
-        objective = _Objective(matrix, y, _normalised(sample_weight, len(y)), self.ridge)
-        n_ratios = len(self.space.ratios.names)
-        self.starts_: list[Start] = []
-        best: Any = None
-        for start in self._starting_points(n_ratios):
-            found = minimize(
-                objective, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * n_ratios,
-                options={"maxiter": self.max_iterations, "maxfun": 10 * self.max_iterations, "ftol": 1e-13, "gtol": 1e-9},
-            )  # fmt: skip
-            self.starts_.append(Start(loss=float(found.fun), converged=bool(found.success), iterations=int(found.nit)))
-            if best is None or found.fun < best.fun:
-                best = found
-        self.converged_ = bool(best.success)
-        self.ratios_ = np.clip(best.x, 0.0, 1.0)
-        self.loss_ = objective.log_loss(self.ratios_)
-        self.levels_ = self.space.levels_from_ratios(self.ratios_)
-        names = np.array(self.space.ratios.names)
-        self.at_bounds_ = tuple(names[(self.ratios_ <= 0.0) | (self.ratios_ >= 1.0)].tolist())
-        self.unidentified_ = self._unidentified(matrix)
+        y = _checked_labels(matrix, labels, self.space)
+        weights = _normalised(sample_weight, y)
+        objective = self.objective(MergedRows(matrix, y), weights)
+        found: list[Solution] = []
+        for start in self._starting_points():
+            found.append(descend(objective, *start, self.max_iterations))
+            tick()
+        self.starts_ = [Start(loss=it.objective, converged=it.is_converged, iterations=it.iterations) for it in found]
+        best = min(found, key=lambda it: it.objective)
+        self._take(best, objective, matrix, y, weights)
+        self.identification_ = identify(matrix, self.region, best, found, weights, objective.link)
         return self
+
+    def unfitted(self, *, prior: Prior | None = None) -> AggregationModel:
+        """A new model with the same settings, for other rows; with another prior where one is given."""
+        return AggregationModel(
+            self.space, n_starts=self.n_starts, seed=self.seed, max_iterations=self.max_iterations, ridge=self.ridge,
+            region=self.region, prior=prior or self.prior, threshold=self.threshold,
+        )  # fmt: skip
+
+    def objective(self, rows: MergedRows, weights: Floats) -> Objective:
+        """What the fit makes least on these rows.
+
+        Args:
+            rows: Counts with labels.
+            weights: (n,) of the rows before they were merged, summing to 1.
+        """
+        pull = 0.0 if self.prior is None else self.prior.strength / len(rows.row_of)
+        return Objective(
+            rows, rows.weights(weights), self.region, self.space.levels, self.space.spec.analysis, self.ridge,
+            prior=None if self.prior is None else self.prior.values,
+            pull=pull,
+            has_threshold=self.threshold == "fit" and self.space.spec.analysis == "both",
+            prior_threshold=0.0 if self.prior is None else self.prior.threshold,
+        )  # fmt: skip
+
+    def cut(self, solution: Solution, objective: Objective) -> float:
+        """The threshold that belongs to a solution."""
+        if self.threshold == "zero" or objective.has_threshold:
+            return solution.threshold
+        return cheapest_cut(objective.scores(solution.values), objective.rows.labels, objective.weights, objective.link)
 
     def decision_function(self, matrix: FeatureMatrix) -> Floats:
         """(n,) harmfulness scores; NaN where something is missing, so that no threshold can be passed by accident."""
@@ -183,82 +199,52 @@ class AggregationModel:
 
     def predict_proba(self, matrix: FeatureMatrix) -> Floats:
         """(n, 2) probabilities of harmless and harmful; NaN where something is missing."""
-        p = probability(self.decision_function(matrix), self.space.spec.analysis)
+        link = self.space.spec.analysis
+        p = probability(self.decision_function(matrix) - (self.threshold_ if link == "both" else 0.0), link)
         return np.column_stack((1.0 - p, p))
 
     def predict(self, matrix: FeatureMatrix) -> Floats:
-        """(n,) 1 for harmful (score > 0), 0 for harmless, NaN where what is missing could decide."""
+        """(n,) 1 for harmful (score above the threshold), 0 for harmless, NaN where what is missing could decide."""
         interval = harmfulness_interval(matrix, self.levels_)
-        return np.where(interval.low > 0, 1.0, np.where(interval.high <= 0, 0.0, np.nan))
+        return np.where(interval.low > self.threshold_, 1.0, np.where(interval.high <= self.threshold_, 0.0, np.nan))
 
-    def _starting_points(self, n: int) -> list[Floats]:
-        """Seeded starts: the middle of the box first, then uniform draws."""
+    def _starting_points(self) -> list[tuple[Floats, float]]:
+        """Seeded starts: the middle of the box first, then what the prior expects, then uniform draws."""
         rng = np.random.default_rng(self.seed)
-        return [np.full(n, 0.5), *rng.uniform(0.02, 0.98, size=(self.n_starts - 1, n))]
+        middle = np.full(len(self.region), 0.5)
+        draws = [self.region.values(t) for t in (middle, *rng.uniform(0.02, 0.98, size=(self.n_starts - 1, len(middle))))]
+        threshold = 0.0 if self.prior is None else self.prior.threshold
+        if self.prior is not None:
+            expected = np.where(np.isnan(self.prior.values), draws[0], self.prior.values)
+            draws.insert(1 if self.n_starts > 1 else 0, self.region.nearest(expected))
+        return [(start, threshold) for start in draws[: self.n_starts]]
+
+    def _take(self, best: Solution, objective: Objective, matrix: FeatureMatrix, labels: Floats, weights: Floats) -> None:
+        """Sets the results from the best solution."""
+        region = self.region
+        over = np.where(region.above < 0, 1.0, best.values[region.above])
+        self.converged_ = best.is_converged
+        self.solution_ = best
+        self.levels_ = best.values[region.own]
+        self.ratios_ = np.where(over > 0, best.values / np.where(over > 0, over, 1.0), best.positions)
+        self.loss_ = objective.loss(best.values, best.threshold)
+        self.threshold_ = self.cut(best, objective)
+        names = np.array(self.space.ratios.names)
+        at_bounds = ((self.ratios_ <= 0.0) | (self.ratios_ >= 1.0)) & ~region.is_frozen
+        self.at_bounds_ = tuple(names[at_bounds].tolist())
+        self.unidentified_ = self._unidentified(matrix)
 
     def _unidentified(self, matrix: FeatureMatrix) -> tuple[str, ...]:
         """Ratios with no influence on any score at the fitted point: their category never occurs, or a factor above is 0."""
         seen = np.asarray(matrix.counts.sum(axis=0)).ravel() > 0
-        influence = [
-            np.abs(self._cell_change(k)[seen]).sum() for k in range(len(self.space.ratios.names))
-        ]  # fmt: skip
-        return tuple(name for name, size in zip(self.space.ratios.names, influence, strict=True) if size == 0)
+        free = np.flatnonzero(~self.region.is_frozen).tolist()
+        return tuple(self.space.ratios.names[k] for k in free if not np.abs(self._cell_change(k)[seen]).sum())
 
     def _cell_change(self, k: int) -> Floats:
         """How every cell changes when ratio k goes from 0 to 1: the derivative, since cells are linear in each ratio."""
         low, high = self.ratios_.copy(), self.ratios_.copy()
         low[k], high[k] = 0.0, 1.0
         return self.space.ratios.values(high) - self.space.ratios.values(low)
-
-
-class _Objective:
-    """Weighted mean log loss plus ridge, and its gradient, as a function of the ratios.
-
-    Rows that are alike in counts and label are merged first, and only cells that occur are kept: same sum, less to multiply.
-    """
-
-    def __init__(self, matrix: FeatureMatrix, labels: Floats, weights: Floats, ridge: float) -> None:
-        self.products = matrix.space.ratios
-        self.link: Link = matrix.space.spec.analysis
-        seen = np.asarray(matrix.counts.sum(axis=0)).ravel() > 0
-        self.columns = np.flatnonzero(seen)
-        counts = matrix.counts[:, self.columns]
-        filled = counts.nnz / max(1, counts.shape[0] * counts.shape[1])
-        # a dense product is faster until most of it is zeros
-        self.counts = counts.toarray() if filled > 0.08 else counts.tocsr()
-        self.transposed = self.counts.T if filled > 0.08 else counts.T.tocsr()
-        self.labels = labels
-        self.sign = 2.0 * labels - 1.0
-        self.weights = weights
-        self.ridge = ridge
-
-    def log_loss(self, ratios: Floats) -> float:
-        """The loss without the ridge."""
-        return float(self.weights @ log_loss(self._scores(ratios), self.labels, self.link))
-
-    def __call__(self, ratios: Floats) -> tuple[float, Floats]:
-        scores = self._scores(ratios)
-        off = ratios - 0.5
-        loss = float(self.weights @ log_loss(scores, self.labels, self.link)) + self.ridge * float(off @ off)
-        upstream = np.zeros(len(self.products.sign))
-        upstream[self.columns] = self.transposed @ (self.weights * self._slope(scores))
-        return loss, self.products.gradient(ratios, upstream) + 2.0 * self.ridge * off
-
-    def _scores(self, ratios: Floats) -> Floats:
-        scores: Floats = self.counts @ self.products.values(ratios)[self.columns]
-        return scores
-
-    def _slope(self, scores: Floats) -> Floats:
-        """Derivative of `log_loss` by the score, (n,)."""
-        if self.link == "both":
-            slope: Floats = -self.sign * expit(-self.sign * scores)
-            return slope
-        s = expit(scores)
-        p = probability(scores, self.link)
-        inside = (p > _CLIP) & (p < 1.0 - _CLIP)
-        clipped = np.clip(p, _CLIP, 1.0 - _CLIP)
-        by_p = np.where(self.labels > 0, -1.0 / clipped, 1.0 / (1.0 - clipped))
-        return np.where(inside, by_p * 2.0 * s * (1.0 - s), 0.0)
 
 
 def _check_space(matrix: FeatureMatrix, space: FeatureSpace) -> None:
@@ -270,7 +256,8 @@ def _check_space(matrix: FeatureMatrix, space: FeatureSpace) -> None:
         )
 
 
-def _checked_labels(matrix: FeatureMatrix, labels: npt.ArrayLike) -> Floats:
+def _checked_labels(matrix: FeatureMatrix, labels: npt.ArrayLike, space: FeatureSpace) -> Floats:
+    _check_space(matrix, space)
     y = np.asarray(labels, dtype=np.float64)
     if len(matrix) == 0:
         raise FitError("a fit needs at least one row of each class, found no rows")
@@ -285,9 +272,13 @@ def _checked_labels(matrix: FeatureMatrix, labels: npt.ArrayLike) -> Floats:
     return y
 
 
-def _normalised(sample_weight: npt.ArrayLike | None, n: int) -> Floats:
+def _normalised(sample_weight: npt.ArrayLike | None, labels: Floats) -> Floats:
+    """Weights (n,) that sum to 1."""
+    n = len(labels)
     weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
         raise FitError(f"sample_weight must be {n} non-negative numbers, not all 0")
+    if weights[labels == 1].sum() <= 0 or weights[labels == 0].sum() <= 0:
+        raise FitError("all rows of one class have the weight 0: a fit needs both classes")
     total: Floats = weights / weights.sum()
     return total

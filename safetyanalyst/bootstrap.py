@@ -47,6 +47,12 @@ class Bootstrap(Record):
         """sha256 over the whole content, hex."""
         return resources.canonical_hash(self.model_dump(mode="json"))
 
+    def intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
+        """Percentile interval of every weight that holds the share `level` of the replicates."""
+        tails = [50.0 * (1.0 - level), 50.0 * (1.0 + level)]
+        found = {name: np.percentile(values, tails) for name, values in self.weights.items()}
+        return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+
     def levels(self, policy: Policy, space: FeatureSpace) -> Floats:
         """The replicates under a policy: (B, K) in the order of `space.levels.names`.
 
@@ -69,8 +75,12 @@ def bootstrap_path(policy_path: Path) -> Path:
 
 def save_bootstrap(bootstrap: Bootstrap, policy_path: Path) -> None:
     """Writes the replicates beside the policy."""
-    data = {"format": FORMAT} | bootstrap.model_dump(mode="json")
-    bootstrap_path(policy_path).write_text(json.dumps(data) + "\n", encoding="utf-8")
+    bootstrap_path(policy_path).write_text(dump_bootstrap(bootstrap), encoding="utf-8")
+
+
+def dump_bootstrap(bootstrap: Bootstrap) -> str:
+    """The replicates as JSON, readable back to equal ones (same hash)."""
+    return json.dumps({"format": FORMAT} | bootstrap.model_dump(mode="json")) + "\n"
 
 
 def load_bootstrap(name_or_path: str | Path, policy: Policy) -> Bootstrap | None:

@@ -155,6 +155,15 @@ class FeatureSpace:
             chains.append(tuple(f"{kind}/likelihood/{name}" for name in self._likelihoods[:-1]))
         return tuple(chains)
 
+    def ratio_chain(self, level: str) -> tuple[str, ...]:
+        """Names of the ratios whose product is a level, its own ratio first."""
+        return self._ratio_parts(level)
+
+    def tops(self) -> tuple[str, ...]:
+        """Names of the levels that are the constant 1, the tops of the scales."""
+        names = (f"extent/{self._extents[-1]}", f"likelihood/{self._likelihoods[-1]}", "immediacy/immediate")
+        return tuple(f"{kind}/{name}" for kind in self.spec.kinds for name in names)
+
     # -- how the cells are laid out ------------------------------------------------------------------------------------
 
     def _action_keys(self) -> tuple[str, ...]:

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from safetyanalyst import resources
-from safetyanalyst.aggregation import Start
 from safetyanalyst.deployment import (
     Deployment,
     Lineage,
@@ -38,6 +37,8 @@ from safetyanalyst.edits import Finite, chain_faults, edits_of, expand
 from safetyanalyst.edits import Weight as Weight
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec
+from safetyanalyst.fit_facts import BootstrapFacts as BootstrapFacts
+from safetyanalyst.fit_facts import FitFacts as FitFacts
 from safetyanalyst.pins import MISSING, Bounds, OnMissing, Pin, bounds, check_pins, flat_pins, pin_faults
 from safetyanalyst.records import Record
 from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
@@ -48,64 +49,6 @@ FORMAT = "safetyanalyst-policy/1"
 MAX_ANCESTORS = 16
 Decision = Literal["allow", "review", "block"]
 Ground = Literal["score_above_threshold", "score_not_above_threshold", "score_in_review_band", "something_is_missing"]
-
-
-class BootstrapFacts(Record):
-    """How far resampled labels move the weights; the refitted weights themselves lie in a file beside the policy.
-
-    Attributes:
-        replicates: Number of refits on resampled rows.
-        seed: Of the resampling.
-        level: Share of the replicates that an interval holds, for example 0.95.
-        intervals: Per weight the percentile interval.
-        hash: sha256 over the content of the file of replicates, hex (`bootstrap.Bootstrap.hash`).
-    """
-
-    replicates: int = Field(ge=1)
-    seed: int
-    level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
-    intervals: dict[str, tuple[Weight, Weight]]
-    hash: str
-
-
-class FitFacts(Record):
-    """How weights were aligned, for the reader of the file.
-
-    Attributes:
-        data: What the labels came from, in words.
-        data_hash: sha256 of the labelled file, hex.
-        rows: Rows that were used.
-        rows_left_out: Rows that were not, because something was missing or unlabelled.
-        harmful: Rows labelled harmful among those used.
-        parameters: Number of ratios searched (29, or 28 with a shared discount, by action group).
-        loss: Mean log loss at the best start.
-        loss_at_zero_weights: log 2, or what predicting nothing costs under the link.
-        ridge: Pull of every ratio towards one half (`aggregation.AggregationModel`).
-        seed: Of the starts.
-        starts: Every start; their losses include the ridge.
-        at_bounds: Ratios that ended on 0 or 1.
-        unidentified: Ratios that the data does not determine.
-        taxonomy: `name@version:hash` at the time.
-        code: Version of this package at the time.
-        bootstrap: Intervals of the weights, when the fit was bootstrapped.
-    """
-
-    data: str
-    data_hash: str
-    rows: int
-    rows_left_out: int
-    harmful: int
-    parameters: int
-    loss: float
-    loss_at_zero_weights: float
-    ridge: float = 0.0
-    seed: int
-    starts: tuple[Start, ...]
-    at_bounds: tuple[str, ...]
-    unidentified: tuple[str, ...]
-    taxonomy: str
-    code: str
-    bootstrap: BootstrapFacts | None = None
 
 
 class Policy(Record):

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from benchmarks import plain_loop, synthetic
 from safetyanalyst.aggregation import AggregationModel, harmfulness, harmfulness_interval, log_loss, probability
+from safetyanalyst.constraints import Constraints, LevelRegion
 from safetyanalyst.errors import FitError
 from safetyanalyst.features import FeatureMatrix, FeatureSpace, FeatureSpaceSpec
+from safetyanalyst.fitting import Prior
 from safetyanalyst.generation import parsing
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import HarmBenefitTree
@@ -226,3 +228,117 @@ def test_a_ridge_holds_weights_that_nothing_determines_in_the_middle() -> None:
     assert len(held.at_bounds_) < len(free.at_bounds_)
     assert held.loss_ >= free.loss_
     assert held.loss_ == pytest.approx(log_loss(held.decision_function(kept), y).mean(), abs=1e-12)
+
+
+def base_levels() -> np.ndarray:
+    return SPACE.levels_from_ratios(np.random.default_rng(9).uniform(0.2, 0.8, 29))
+
+
+def prior(strength: float, threshold: float = 0.0) -> Prior:
+    region = LevelRegion.of(SPACE)
+    values = np.empty(29)
+    values[region.own] = base_levels()
+    return Prior(values, strength, threshold)
+
+
+def test_a_prior_without_strength_changes_nothing_and_an_endless_one_gives_the_base() -> None:
+    matrix, labels = simulated(n=150)
+    plain = AggregationModel(SPACE, n_starts=3).fit(matrix, labels)
+    weak = AggregationModel(SPACE, n_starts=4, prior=prior(0.0)).fit(matrix, labels)
+    assert weak.loss_ == pytest.approx(plain.loss_, abs=1e-9)
+    endless = AggregationModel(SPACE, n_starts=2, prior=prior(1e9, 0.7), threshold="fit").fit(matrix, labels)
+    np.testing.assert_allclose(endless.levels_, base_levels(), atol=1e-5)
+    assert endless.threshold_ == pytest.approx(0.7, abs=1e-5)
+
+
+def test_a_stronger_prior_never_ends_farther_from_the_base() -> None:
+    matrix, labels = simulated(n=150)
+    models = [AggregationModel(SPACE, n_starts=4, prior=prior(s)).fit(matrix, labels) for s in (0.1, 1.0, 10.0, 100.0, 1e4)]
+    away = [float(((model.levels_ - base_levels()) ** 2).sum()) for model in models]
+    assert away == sorted(away, reverse=True)
+    assert [model.loss_ for model in models] == sorted(model.loss_ for model in models)
+
+
+def test_a_prior_is_projected_onto_the_floors() -> None:
+    matrix, labels = simulated(n=150)
+    region = Constraints(floors={"harm/action/privacy": 0.9}, ceilings={"harm/action/deception": 0.1}).region(SPACE)
+    model = AggregationModel(SPACE, n_starts=2, prior=prior(1e9), region=region).fit(matrix, labels)
+    expected = dict(zip(SPACE.levels.names, base_levels(), strict=True)) | {"harm/action/privacy": 0.9}
+    expected |= {"harm/action/deception": min(0.1, expected["harm/action/deception"])}
+    np.testing.assert_allclose(model.levels_, [expected[name] for name in SPACE.levels.names], atol=1e-5)
+
+
+def test_a_fitted_threshold_is_the_intercept_of_the_loss() -> None:
+    rng = np.random.default_rng(3)
+    trees = published_trees([synthetic.published_tree(rng, TAXONOMY, int(rng.integers(4, 15))) for _ in range(400)])
+    matrix = SPACE.featurize(trees)
+    scores = harmfulness(matrix, SPACE.levels_from_ratios(np.full(29, 0.6)))
+    labels = (rng.random(400) < probability(scores - 1.0)).astype(float)
+    fixed = AggregationModel(SPACE, n_starts=3).fit(matrix, labels)
+    fitted = AggregationModel(SPACE, n_starts=3, threshold="fit").fit(matrix, labels)
+    assert fitted.loss_ < fixed.loss_
+    assert fitted.threshold_ == pytest.approx(1.0, abs=0.8)
+    shifted = fitted.decision_function(matrix) - fitted.threshold_
+    assert log_loss(shifted, labels).mean() == pytest.approx(fitted.loss_, abs=1e-12)
+    assert (fitted.predict(matrix) == (shifted > 0)).all()
+    np.testing.assert_allclose(fitted.predict_proba(matrix)[:, 1], probability(shifted), atol=1e-12)
+    assert probability(shifted).mean() == pytest.approx(labels.mean(), abs=1e-4)  # as an intercept must
+
+
+@pytest.mark.parametrize("analysis", ["harms", "benefits"])
+def test_the_threshold_of_one_tree_is_where_errors_cost_least(analysis: str) -> None:
+    space = FeatureSpace(TAXONOMY, FeatureSpaceSpec(analysis=analysis))
+    rng = np.random.default_rng(4)
+    trees = published_trees([synthetic.published_tree(rng, TAXONOMY, int(rng.integers(2, 20))) for _ in range(200)])
+    matrix = space.featurize(trees)
+    scores = harmfulness(matrix, space.levels_from_ratios(np.full(len(space.ratios.names), 0.5)))
+    labels = (rng.random(200) < probability(scores, analysis)).astype(float)
+    costs = np.where(labels > 0, 3.0, 1.0)
+    model = AggregationModel(space, n_starts=2, threshold="fit").fit(matrix, labels, costs)
+    found = model.decision_function(matrix)
+
+    def cost(cut: float) -> float:
+        return float(costs @ ((found > cut) != (labels > 0)))
+
+    assert cost(model.threshold_) == min(cost(cut) for cut in [*found, -99.0])
+
+
+def test_costlier_misses_miss_less_and_alarm_more() -> None:
+    matrix, labels = simulated(n=300)
+    missed, alarms = [], []
+    for ratio in (0.05, 0.3, 1.0, 3.0, 20.0):
+        costs = np.where(labels > 0, ratio, 1.0)
+        flagged = AggregationModel(SPACE, n_starts=2, threshold="fit").fit(matrix, labels, costs).predict(matrix) > 0
+        missed.append(int((~flagged & (labels > 0)).sum()))
+        alarms.append(int((flagged & (labels == 0)).sum()))
+    assert missed == sorted(missed, reverse=True)
+    assert alarms == sorted(alarms)
+    assert missed[0] > missed[-1]
+    assert alarms[0] < alarms[-1]
+
+
+def test_a_class_without_weight_is_refused() -> None:
+    matrix, labels = simulated(n=40)
+    with pytest.raises(FitError, match="both classes"):
+        AggregationModel(SPACE, n_starts=1).fit(matrix, labels, labels)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_constrained_fit_obeys_exactly_and_costs_what_it_must(seed: int) -> None:
+    matrix, labels = simulated(seed)
+    free = AggregationModel(SPACE, n_starts=4).fit(matrix, labels)
+    wanted = Constraints(
+        floors={"harm/action/child_harm": 0.93, "harm/extent/minor": 0.2},
+        ceilings={"harm/extent/significant": 0.6, "benefit/*": 0.8},
+        frozen={"harm/likelihood/low": 1 / 3, "benefit/relative_weight": 0.7},
+    )
+    model = AggregationModel(SPACE, n_starts=4, region=wanted.region(SPACE)).fit(matrix, labels)
+    value = dict(zip(SPACE.levels.names, model.levels_.tolist(), strict=True))
+    assert value["harm/action/child_harm"] >= 0.93
+    assert value["harm/extent/minor"] >= 0.2
+    assert value["harm/extent/significant"] <= 0.6
+    assert all(level <= 0.8 for name, level in value.items() if name.startswith("benefit/"))
+    assert (value["harm/likelihood/low"], value["benefit/relative_weight"]) == (1 / 3, 0.7)
+    assert value["harm/likelihood/low"] <= value["harm/likelihood/medium"]
+    assert value["harm/extent/minor"] <= value["harm/extent/significant"] <= value["harm/extent/substantial"]
+    assert model.loss_ >= free.loss_ - 1e-9

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import rankdata
 
 from safetyanalyst.analyst import Analysis, FailedItem
@@ -104,9 +105,9 @@ def measure(outcomes: Sequence[Outcome], *, n_bootstrap: int = 1000, seed: int =
     rng = np.random.default_rng(seed)
     draws = [rng.integers(0, len(labels), len(labels)) for _ in range(n_bootstrap)]
     auroc_draws = [auroc(labels[rows], ranks[rows]) for rows in draws]
-    flagged_draws = [_rates(labels[rows], flagged[rows]) for rows in draws]
-    blocked_draws = [_rates(labels[rows], blocked[rows]) for rows in draws]
-    f, b = _rates(labels, flagged), _rates(labels, blocked)
+    flagged_draws = [rates(labels[rows], flagged[rows]) for rows in draws]
+    blocked_draws = [rates(labels[rows], blocked[rows]) for rows in draws]
+    f, b = rates(labels, flagged), rates(labels, blocked)
     base = float(labels.mean())
     return Metrics(
         n=len(labels),
@@ -142,7 +143,8 @@ def auroc(labels: np.ndarray[tuple[int], np.dtype[np.int64]], ranks: Floats) -> 
     return (rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
 
 
-def _rates(labels: Floats, flagged: Floats) -> dict[str, float | None]:
+def rates(labels: Floats, flagged: npt.NDArray[np.bool_]) -> dict[str, float | None]:
+    """F1, recall, precision, false-positive rate and specificity; `None` where the labels cannot say."""
     tp = int((flagged & (labels == 1)).sum())
     fp = int((flagged & (labels == 0)).sum())
     positive = int((labels == 1).sum())

@@ -13,7 +13,8 @@ from rich.tree import Tree as Drawing
 from safetyanalyst.deployment import Origin, pins_in_force
 from safetyanalyst.pins import MISSING, PinInForce
 from safetyanalyst.pipelines.evaluate import Estimate, Metrics
-from safetyanalyst.policy import FitFacts, Policy
+from safetyanalyst.policy import Policy
+from safetyanalyst.report import fits
 from safetyanalyst.report.terminal import plain
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.weight_names import SETTINGS
@@ -34,7 +35,7 @@ def policy(document: Policy) -> RenderableType:
         change = f"{edit.date} {plain(edit.weight)}: {edit.before:g} -> {edit.after:g}, {plain(edit.reason)}"
         parts.append(Text(f"{change} ({plain(edit.author)})" if edit.author else change))
     if document.fit is not None:
-        parts += [Text(), _fit(document.fit)]
+        parts += [Text(), fits.facts(document.fit, document.space)]
     return Group(*parts)
 
 
@@ -138,18 +139,3 @@ def _cell(estimate: Estimate) -> str:
 
 def _entry(name: str, definition: str) -> Text:
     return Text.assemble((plain(name), "bold"), "  ", (plain(definition), ""))
-
-
-def _fit(fit: FitFacts) -> Text:
-    converged = sum(start.converged for start in fit.starts)
-    losses = sorted(start.loss for start in fit.starts)
-    ridge = f", a ridge of {fit.ridge:g} included" if fit.ridge else ""  # the loss of the fit is without it
-    lines = [
-        f"aligned to {fit.rows} rows of {plain(fit.data)}"
-        f" ({fit.harmful} harmful; {fit.rows_left_out} left out), seed {fit.seed}",
-        f"{fit.parameters} parameters, loss {fit.loss:.5f} (weights all 0: {fit.loss_at_zero_weights:.5f})",
-        f"{len(losses)} starts, {converged} converged, losses {losses[0]:.5f} to {losses[-1]:.5f}{ridge}",
-        f"at a bound: {', '.join(fit.at_bounds) or 'none'}",
-        f"not determined by the data: {', '.join(fit.unidentified) or 'none'}",
-    ]
-    return Text("\n".join(lines))

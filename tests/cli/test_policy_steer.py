@@ -200,11 +200,16 @@ def test_what_a_base_pins_holds_for_what_is_aligned_from_it(sa: Run, tmp_path: P
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
     out = tmp_path / "out.yaml"
     command = ("align", tmp_path / "labelled.jsonl", "--out", out, "--starts", "1")
-    done = sa(*command, "--base", tmp_path / "base.yaml")
-    assert done.status == 2
-    assert "below the floor 0.05" in done.err
-    assert not out.exists()
     assert sa(*command).status == 0
+    assert min(v for name, v in load_policy(out).weights.items() if name.startswith("harm/action/")) < 0.05
+    assert sa(*command, "--base", tmp_path / "base.yaml").status == 0
+    aligned = load_policy(out)
+    assert min(v for name, v in aligned.weights.items() if name.startswith("harm/action/")) >= 0.05
+    assert aligned.fit is not None
+    assert aligned.fit.constraints is not None
+    assert aligned.fit.constraints.floors["harm/action/privacy"] == 0.05
+    refused = sa(*command, "--base", tmp_path / "base.yaml", "--ceiling", "harm/action/privacy=0.01")
+    assert (refused.status, load_policy(out).hash) == (2, aligned.hash)
 
 
 def test_a_deployment_is_begun_by_steering(sa: Run, tmp_path: Path) -> None:

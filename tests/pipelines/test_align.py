@@ -1,18 +1,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks import synthetic
 from safetyanalyst.aggregation import AggregationModel, harmfulness, log_loss
-from safetyanalyst.errors import FitError
-from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec
+from safetyanalyst.constraints import Constraints
+from safetyanalyst.errors import FitError, PolicyError
+from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec, slug
 from safetyanalyst.generation import parsing
-from safetyanalyst.pipelines.align import LabelledTrees, align, read_labelled
+from safetyanalyst.pipelines.align import (
+    AlignSettings,
+    LabelledTrees,
+    align,
+    align_with,
+    carried_levels,
+    prior_towards,
+    read_labelled,
+)
 from safetyanalyst.pipelines.dataset import file_hash
 from safetyanalyst.policy import Policy, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
@@ -43,6 +57,9 @@ def written(tmp_path: Path, rows: list[Any], name: str = "labelled.jsonl") -> Pa
 def aligned(path: Path, base: Policy = BASE, **options: Any) -> Policy:
     data = read_labelled(path, FeatureSpace(TAXONOMY, base.space))
     return align(data, base, TAXONOMY, name="mine", source=path, **({"n_starts": 2} | options))
+
+
+ROWS = labelled_rows(40)
 
 
 def test_what_a_fit_cannot_use_is_counted_and_left_out(tmp_path: Path) -> None:
@@ -127,3 +144,85 @@ def test_labels_that_determine_nothing_are_refused(tmp_path: Path) -> None:
         align(
             LabelledTrees(rows=(), unlabelled=0, incomplete=0, failures=()), BASE, TAXONOMY, name="x", source=tmp_path / "x"
         )  # fmt: skip
+
+
+def test_levels_are_carried_over_where_they_exist() -> None:
+    leaves = FeatureSpace(TAXONOMY, FeatureSpaceSpec(action="leaf", effect="group"))
+    carried = carried_levels(BASE.weights, leaves)
+    groups = {slug(action.name): action.group for action in TAXONOMY.harm_actions}
+    assert set(carried) == set(leaves.levels.names)
+    for name, value in carried.items():
+        if name.startswith("harm/action/"):
+            assert value == BASE.weights[f"harm/action/{groups[name.removeprefix('harm/action/')]}"]
+        else:
+            assert value == (1.0 if name.startswith("effect/") else BASE.weights[name])
+    back = carried_levels(carried, SPACE)
+    assert back == pytest.approx({name: BASE.weights[name] for name in SPACE.levels.names}, abs=1e-15)
+
+
+def test_what_a_base_of_harms_alone_does_not_say_is_left_open() -> None:
+    harms = {name: value for name, value in BASE.weights.items() if name.startswith("harm/")}
+    carried = carried_levels(harms, SPACE)
+    assert set(carried) == {name for name in SPACE.levels.names if name.startswith("harm/")}
+    policy = BASE.model_copy(update={"weights": harms, "space": FeatureSpaceSpec(analysis="harms")})
+    prior = prior_towards(policy, SPACE, 5.0)
+    assert np.isnan(prior.values).sum() == 7
+    benefits = FeatureSpace(TAXONOMY, FeatureSpaceSpec(analysis="benefits"))
+    with pytest.raises(PolicyError, match="no weight of this feature space"):
+        prior_towards(policy, benefits, 5.0)
+
+
+def test_a_shared_discount_is_pulled_to_the_mean_of_both() -> None:
+    space = FeatureSpace(TAXONOMY, FeatureSpaceSpec(discount="shared"))
+    weights = BASE.weights | {"harm/immediacy/downstream": 0.2, "benefit/immediacy/downstream": 0.6}
+    prior = prior_towards(BASE.model_copy(update={"weights": weights}), space, 1.0)
+    assert prior.values[space.ratios.names.index("downstream_discount")] == pytest.approx(0.4)
+
+
+def test_a_policy_without_new_facts_is_written_as_before() -> None:
+    """Facts that were not asked for leave no trace, so that hashes of older policies hold."""
+    data = json.loads(load_policy("balanced").model_dump_json())
+    assert set(data["fit"]) == {
+        "data", "data_hash", "rows", "rows_left_out", "harmful", "parameters", "loss", "loss_at_zero_weights", "ridge", "seed",
+        "starts", "at_bounds", "unidentified", "taxonomy", "code", "bootstrap",
+    }  # fmt: skip
+
+
+def test_folds_and_bootstrap_show_their_progress(tmp_path: Path) -> None:
+    path = written(tmp_path, labelled_rows(60))
+    seen: dict[str, list[int]] = {}
+
+    @contextmanager
+    def watch(description: str, total: int) -> Iterator[Callable[[], object]]:
+        seen[description] = [total, 0]
+
+        def tick() -> None:
+            seen[description][1] += 1
+
+        yield tick
+
+    chosen = AlignSettings(n_starts=3, n_folds=2, n_bootstrap=4)
+    align_with(chosen, read_labelled(path, SPACE), BASE, TAXONOMY, name="mine", source=path, watch=watch)
+    assert seen == {"starts": [3, 3], "folds": [2, 2], "bootstrap": [4, 4]}
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=15)
+def test_constraints_hold_in_the_written_policy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = rng.choice(SPACE.levels.names, size=6, replace=False).tolist()
+    floors = {name: float(rng.uniform(0, 0.4)) for name in names[:2]}
+    ceilings = {name: float(rng.uniform(0.4, 1)) for name in names[2:4]}
+    frozen = {name: 0.4 for name in names[4:]}
+    constraints = Constraints(floors=floors, ceilings=ceilings, frozen=frozen)
+    with TemporaryDirectory() as folder:
+        path = written(Path(folder), ROWS)
+        chosen = AlignSettings(n_starts=2, constraints=constraints, ridge=float(rng.choice([0.0, 0.01])))
+        policy = align_with(chosen, read_labelled(path, SPACE), BASE, TAXONOMY, name="mine", source=path).policy
+        (path.parent / "p.yaml").write_text(dump_policy(policy), encoding="utf-8")
+        again = load_policy(path.parent / "p.yaml")
+    assert again.hash == policy.hash
+    again.bind(TAXONOMY)  # in order
+    assert all(again.weights[name] >= value for name, value in floors.items())
+    assert all(again.weights[name] <= value for name, value in ceilings.items())
+    assert all(again.weights[name] == value for name, value in frozen.items())
