@@ -39,7 +39,8 @@ FileOption = Annotated[
 FormatOption = Annotated[
     str, typer.Option("--format", help="auto, text, lines, jsonl, openai, anthropic, r-judge or soda.", metavar="NAME")
 ]
-_PLACE = re.compile(r"(line|item)-\d+|text|input")  # the ids that readers give
+PLACE = re.compile(r"(line|item)-\d+|text|input")
+"""The ids that readers give to what has none."""
 _DECISIONS = {decision: decision for decision in ("allow", "review", "block")}
 OutOption = Annotated[
     Path | None,
@@ -68,7 +69,7 @@ def analyze(
     if out is not None and not files:
         raise typer.BadParameter("--out needs --file: only a file can be read again to resume")
     analyst = SafetyAnalyst.from_config(config, policy=policy)
-    items = _from_files(files, format) if files else _from_text(text or "", format)
+    items = examples_of(files, format) if files else _from_text(text or "", format)
     if out is not None:
         run = f"{config} {_content(config)} {_models(analyst)}"
         results = _result_file(out, "analyze", files, run, analyst.policy, format=read_as)
@@ -124,7 +125,8 @@ def _from_text(text: str, format: str) -> Iterator[Example | ReadFailure]:
         yield from read_examples([text.encode("utf-8", "surrogatepass")], format, name="TEXT")
 
 
-def _from_files(files: Iterable[Path], format: str) -> Iterator[Example | ReadFailure]:
+def examples_of(files: Iterable[Path], format: str) -> Iterator[Example | ReadFailure]:
+    """Scenarios of files, one file after the other."""
     from safetyanalyst.scenarios import read_examples
 
     paths = list(files)
@@ -143,7 +145,7 @@ def _renamed(item: Example | ReadFailure, name: str) -> Example | ReadFailure:
 
 
 def _place(id: str, name: str) -> str:
-    return f"{name}:{id}" if _PLACE.fullmatch(id) else id
+    return f"{name}:{id}" if PLACE.fullmatch(id) else id
 
 
 def _noting(items: Iterable[Example | ReadFailure], taken: deque[Example | ReadFailure]) -> Iterator[Example | ReadFailure]:
