@@ -38,7 +38,6 @@
       this.strings = strings;
       this.n = raw.scenarios;
       this.taxonomy = raw.taxonomy;
-      this.groups = new Map(raw.taxonomy.groups);
       this.start = {};
       const counted = ["holders", "holder_actions", "action_effects", "action_steps", "messages", "defects", "fields"];
       for (const name of counted) this.start[name] = starts(columns[name]);
@@ -111,16 +110,32 @@
       };
     }
 
-    // Keys of the groups of the harmful actions of a scenario.
-    actionGroups(i) {
-      const found = new Set();
-      const first = this.start.holder_actions[this.start.holders[2 * i]];
-      const last = this.start.holder_actions[this.start.holders[2 * i + 1]];
-      for (let a = first; a < last; a++) {
-        const group = this.taxonomy.group_of[this.text("action_name", a)];
-        if (group !== undefined) found.add(group);
+    // The groups of the harmful actions of every scenario, as numbers; made when first asked for.
+    groupIndex() {
+      if (this.groupsFound) return this.groupsFound;
+      const { start, columns, taxonomy } = this;
+      const number = new Map(taxonomy.groups.map(([key], k) => [key, k]));
+      const groupOf = this.strings.map((text) => number.get(taxonomy.group_of[text]));
+      const ids = [];
+      const counts = new Int32Array(this.n);
+      for (let i = 0; i < this.n; i++) {
+        const found = new Set();
+        const last = start.holder_actions[start.holders[2 * i + 1]];
+        for (let a = start.holder_actions[start.holders[2 * i]]; a < last; a++) {
+          const group = groupOf[columns.action_name[a]];
+          if (group !== undefined) found.add(group);
+        }
+        ids.push(...found);
+        counts[i] = found.size;
       }
-      return found;
+      this.groupsFound = { start: starts(counts), ids: Uint16Array.from(ids) };
+      return this.groupsFound;
+    }
+
+    hasGroup(i, key) {
+      const { start, ids } = this.groupIndex();
+      const wanted = this.taxonomy.groups.findIndex(([it]) => it === key);
+      return ids.subarray(start[i], start[i + 1]).includes(wanted);
     }
 
     // Everything of a scenario that a search looks into, in lower case; made at the first search.

@@ -121,7 +121,7 @@
       this.chat.querySelectorAll(".message.target").forEach((it) => it.classList.remove("target"));
       for (const step of steps) this.chat.querySelectorAll(`[data-step="${Number(step)}"]`).forEach((it) => it.classList.add("target"));
       if (!wanted) {
-        SA.announce(`Step ${steps[0]} is not in the conversation.`);
+        SA.announce(() => `Step ${steps[0]} is not in the conversation.`);
         return;
       }
       wanted.scrollIntoView({ block: "center" });

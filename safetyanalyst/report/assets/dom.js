@@ -31,7 +31,7 @@
   }
 
   function signed([low, high]) {
-    const one = (value) => (value > 0 ? "+" : "") + number(value);
+    const one = (value) => (Number(number(value)) > 0 ? "+" : "") + number(value);
     if (low === -Infinity) return high === Infinity ? "unbounded" : `at most ${one(high)}`;
     if (high === Infinity) return `at least ${one(low)}`;
     return low === high ? one(low) : `${one(low)} to ${one(high)}`;
@@ -65,9 +65,9 @@
 
   let waiting = 0;
   // Tells a screen reader, after a pause: while a slider moves only the last word counts.
-  function announce(text) {
+  function announce(say) {
     clearTimeout(waiting);
-    waiting = setTimeout(() => { byId("announce").textContent = text; }, 350);
+    waiting = setTimeout(() => { byId("announce").textContent = say(); }, 350);
   }
 
   Object.assign(SA, { h, svg, words, number, signed, span, compact, plainName, plural, badge, byId, announce });

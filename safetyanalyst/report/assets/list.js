@@ -17,10 +17,27 @@
       byId("search").addEventListener("input", () => this.refresh(true));
       byId("clear").addEventListener("click", () => this.clear());
       byId("filters").addEventListener("submit", (event) => event.preventDefault());
-      this.box.addEventListener("scroll", () => this.draw(), { passive: true });
+      this.top = 0; // where the list is scrolled to and how high it is: asking the document while it changes would lay it out
+      this.height = this.box.clientHeight;
+      this.box.addEventListener("scroll", () => this.scrolled(), { passive: true });
       this.box.addEventListener("keydown", (event) => this.key(event));
       this.box.addEventListener("click", (event) => this.click(event));
-      new ResizeObserver(() => this.draw()).observe(this.box);
+      new ResizeObserver(() => this.resized()).observe(this.box);
+    }
+
+    scrolled() {
+      this.top = this.box.scrollTop;
+      this.draw();
+    }
+
+    resized() {
+      this.height = this.box.clientHeight;
+      this.scrolled();
+    }
+
+    scrollTo(top) {
+      this.box.scrollTop = top;
+      this.top = this.box.scrollTop;
     }
 
     addPickers() {
@@ -95,7 +112,7 @@
       else if (label !== "") tests.push((i) => columns.label[i] === Number(label));
       tests.push(...this.defectTests(this.wanted("defects")));
       const group = this.wanted("group");
-      if (group !== "") tests.push((i) => app.groupsOf(i).has(group));
+      if (group !== "") tests.push((i) => corpus.hasGroup(i, group));
       const terms = byId("search").value.toLowerCase().split(/\s+/).filter((it) => it !== "");
       if (terms.length) tests.push((i) => terms.every((term) => corpus.haystack(i).includes(term)));
       return tests;
@@ -124,7 +141,7 @@
       const text = found.length === total ? SA.plural(total, "scenario") : `${found.length.toLocaleString("en")} of ${SA.plural(total, "scenario")}`;
       if (byId("found").textContent !== text) byId("found").textContent = text;
       byId("clear").hidden = found.length === total;
-      if (fromTop) this.box.scrollTop = 0;
+      if (fromTop) this.scrollTo(0);
       this.draw();
     }
 
@@ -141,8 +158,8 @@
     }
 
     draw() {
-      const first = Math.max(0, Math.floor(this.box.scrollTop / ROW) - 2);
-      const seen = Math.ceil(this.box.clientHeight / ROW) + 5;
+      const first = Math.max(0, Math.floor(this.top / ROW) - 2);
+      const seen = Math.ceil(this.height / ROW) + 5;
       while (this.pool.length < seen) this.pool.push(this.newRow());
       this.pool.forEach((row, at) => {
         const place = first + at;
@@ -188,7 +205,7 @@
     }
 
     key(event) {
-      const page = Math.max(1, Math.floor(this.box.clientHeight / ROW) - 1);
+      const page = Math.max(1, Math.floor(this.height / ROW) - 1);
       const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
       if (event.key === "Enter") this.app.show("detail", true);
       else if (event.key in moves && !event.ctrlKey && !event.metaKey) this.move(moves[event.key]);
@@ -207,8 +224,8 @@
 
     reveal(place) {
       const top = place * ROW;
-      if (top < this.box.scrollTop) this.box.scrollTop = top;
-      else if (top + ROW > this.box.scrollTop + this.box.clientHeight) this.box.scrollTop = top + ROW - this.box.clientHeight;
+      if (top < this.top) this.scrollTo(top);
+      else if (top + ROW > this.top + this.height) this.scrollTo(top + ROW - this.height);
       this.draw();
     }
   }

@@ -19,7 +19,6 @@
       this.edits = new SA.Edits(this.model);
       this.selected = -1;
       this.isSaved = true;
-      this.groupSets = new Array(corpus.n);
       this.gists = new Array(corpus.n);
       this.model.evaluate(this.edits.now);
       this.start = this.model.decision.slice();
@@ -37,7 +36,6 @@
       this.refresh();
     }
 
-    groupsOf(i) { return (this.groupSets[i] ??= this.corpus.actionGroups(i)); }
     baselineName() { return this.baseline === this.start ? `${this.model.raw.name} as loaded` : this.against.raw.name; }
 
     finiteScores() {
@@ -81,7 +79,7 @@
       this.count();
       this.isSaved = false;
       this.refresh();
-      SA.announce(byId("flips").innerText.replace(/\s+/g, " "));
+      SA.announce(() => Array.from(document.querySelectorAll("[data-flips], [data-flip], .weight.held .note"), (it) => it.textContent).join(", "));
     }
 
     settled() { this.showHistory(); }
@@ -89,7 +87,7 @@
     act(change, said = "") {
       this.moved(change);
       this.settled();
-      if (said) SA.announce(said);
+      if (said) SA.announce(() => said);
     }
 
     refresh() {

@@ -13,6 +13,13 @@
     return h("table", { class: className }, h("caption", { text: caption }), h("thead", {}, head), h("tbody", {}, ...body));
   }
 
+  // Rows of what occurs, most flips first.
+  function rowsOf({ all, stricter, looser }, nameOf) {
+    return Array.from(all.keys()).filter((k) => all[k] > 0)
+      .sort((a, b) => stricter[b] + looser[b] - stricter[a] - looser[a] || all[b] - all[a])
+      .map((k) => [nameOf(k), ...[all[k], stricter[k], looser[k]].map((it) => it.toLocaleString("en"))]);
+  }
+
   class Overview {
     constructor(app) {
       this.app = app;
@@ -81,28 +88,32 @@
 
     // Where the flips lie: per action group and per source.
     updatePlaces() {
-      const { app } = this;
-      const { corpus, model } = app;
-      const counts = new Map();
-      const count = (key, name, i) => {
-        if (!counts.has(key)) counts.set(key, { name, all: 0, stricter: 0, looser: 0 });
-        const row = counts.get(key);
-        row.all++;
-        if (model.decision[i] > app.baseline[i]) row.stricter++;
-        else if (model.decision[i] < app.baseline[i]) row.looser++;
-      };
-      const hasSources = app.list.pickers.source !== undefined;
-      for (let i = 0; i < corpus.n; i++) {
-        for (const key of app.groupsOf(i)) count(`group ${key}`, corpus.groups.get(key), i);
-        if (hasSources) count(`source ${corpus.source(i)}`, corpus.source(i), i);
-      }
-      const rowsOf = (prefix) => Array.from(counts).filter(([key]) => key.startsWith(prefix)).map(([, row]) => row)
-        .sort((a, b) => b.stricter + b.looser - a.stricter - a.looser || b.all - a.all)
-        .map((row) => [row.name, ...[row.all, row.stricter, row.looser].map((it) => it.toLocaleString("en"))]);
+      const { corpus, list } = this.app;
+      const { start, ids } = corpus.groupIndex();
       const heads = ["", "scenarios", "stricter", "looser"];
-      const parts = [table("places", "Flips by harmful action group (a scenario counts in each of its groups)", heads, rowsOf("group "))];
-      if (hasSources) parts.push(table("places", "Flips by source", heads, rowsOf("source ")));
+      const groups = this.tally(corpus.taxonomy.groups.length, (i, count) => { for (let at = start[i]; at < start[i + 1]; at++) count(ids[at]); });
+      const caption = "Flips by harmful action group (a scenario counts in each of its groups)";
+      const parts = [table("places", caption, heads, rowsOf(groups, (k) => corpus.taxonomy.groups[k][1]))];
+      if (list.pickers.source) {
+        const sources = this.tally(corpus.strings.length, (i, count) => count(corpus.columns.source[i]));
+        parts.push(table("places", "Flips by source", heads, rowsOf(sources, (k) => corpus.strings[k])));
+      }
       this.places.replaceChildren(...parts);
+    }
+
+    // Per number: scenarios, those that became stricter, those that became looser.
+    tally(size, each) {
+      const { corpus, model, baseline } = this.app;
+      const [all, stricter, looser] = [0, 1, 2].map(() => new Int32Array(size));
+      for (let i = 0; i < corpus.n; i++) {
+        const change = model.decision[i] - baseline[i];
+        each(i, (k) => {
+          all[k]++;
+          if (change > 0) stricter[k]++;
+          else if (change < 0) looser[k]++;
+        });
+      }
+      return { all, stricter, looser };
     }
 
     differences() {
@@ -127,7 +138,7 @@
       if (rows.length === 0) return [];
       const shown = rows.slice(0, 100).map((i) => h("li", {}, h("button", { type: "button", class: "plain", dir: "auto", text: app.corpus.id(i), click: () => app.select(i, true) }), " ", words("span", app.corpus.error(i))));
       const more = rows.length > 100 ? [h("li", { text: `and ${rows.length - 100} more: choose "could not be read" among the filters` })] : [];
-      return [h("section", {}, h("h3", { text: `Rows that could not be read (${rows.length})` }), h("ul", { class: "defects" }, ...shown, ...more))];
+      return [h("section", { "aria-label": "Unread rows" }, h("h3", { text: `Rows that could not be read (${rows.length})` }), h("ul", { class: "defects" }, ...shown, ...more))];
     }
 
     policyFacts() {
@@ -136,7 +147,7 @@
       const facts = [["policy", `${raw.name}, version ${raw.version}`], ["description", raw.description], ["hash", raw.hash], ["taxonomy", raw.taxonomy], ["counts", raw.kinds.join(" and ")]];
       for (const [key, value] of facts.filter(([, it]) => it)) list.append(h("dt", { text: key }), words("dd", value));
       const edits = raw.edits.map((it) => h("li", {}, words("code", it.weight), ` ${it.from} → ${it.to}, ${it.date}: `, words("span", it.reason + (it.author ? ` (${it.author})` : ""))));
-      return h("section", {}, h("h3", { text: "Policy as loaded" }), list, edits.length ? h("ol", { class: "history" }, ...edits) : null);
+      return h("section", { "aria-label": "Policy as loaded" }, h("h3", { text: "Policy as loaded" }), list, edits.length ? h("ol", { class: "history" }, ...edits) : null);
     }
   }
 

@@ -96,18 +96,18 @@
 
     move(key, wanted) {
       const became = this.app.edits.set(key, wanted);
-      this.held(key, wanted, became);
-    }
-
-    // Says which neighbour holds a weight back.
-    held(key, wanted, became) {
-      const row = this.rows.get(key);
+      if (this.heldKey !== undefined && this.heldKey !== key) this.hold(this.heldKey, "");
       const { below, above } = this.app.edits.bounds(key);
       const by = became < wanted ? above : became > wanted ? below : null;
-      const text = by === null ? "" : `cannot pass ${SA.plainName(this.app.edits.names[by])} (${SA.number(this.app.edits.now.levels[by])})`;
+      this.hold(key, by === null ? "" : `cannot pass ${SA.plainName(this.app.edits.names[by])} (${SA.number(this.app.edits.now.levels[by])})`);
+      this.heldKey = key;
+    }
+
+    // Says which neighbour holds a weight back; it is announced with the flips.
+    hold(key, text) {
+      const row = this.rows.get(key);
       row.note.textContent = text;
       row.element.classList.toggle("held", text !== "");
-      if (text) SA.announce(`${SA.plainName(this.app.edits.nameOf(key))} ${text}`);
     }
 
     finish() {
