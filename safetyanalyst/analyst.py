@@ -49,8 +49,8 @@ class AnalystConfig(Record):
     Attributes:
         name: Short name.
         description: In words.
-        taxonomy: Name or path.
-        policy: Name or path.
+        taxonomy: Name or path; a path is looked for beside the configuration before the working directory.
+        policy: Name or path, likewise.
         generators: The harm and the benefit specialist.
         batch_size: Scenarios handed to a generator at once.
     """
@@ -259,11 +259,13 @@ class SafetyAnalyst:
             ConfigError: Something named does not exist or breaks its rules; says which file and key.
         """
         config = load_config(name_or_path)
-        taxonomy = load_taxonomy(config.taxonomy)
+        file = resources.find("configs", name_or_path)
+        taxonomy = load_taxonomy(resources.beside("taxonomies", config.taxonomy, file))
         generators = {
             kind: generation.load_generator(it.backend, kind, taxonomy, it.options) for kind, it in config.generators.items()
         }
-        return cls(generators, load_policy(policy or config.policy), taxonomy, config.batch_size)
+        chosen = policy or resources.beside("policies", config.policy, file)
+        return cls(generators, load_policy(chosen), taxonomy, config.batch_size)
 
     @property
     def policy(self) -> Policy:

@@ -2,63 +2,52 @@
 
 A policy is a reviewed document: a YAML file with every weight written out, an append-only list of edits with reasons, and a
 hash over its content. Score, threshold and decision are three things: the weights make the score, `threshold` cuts it,
-`review_band` and `on_missing` say when a person must look.
+`review_band` and `on_missing` say when a person must look. A file that says `extends` is a deployment: it is resolved to a
+policy like any other when it is read.
 """
 
 from __future__ import annotations
 
 import datetime
-import difflib
 from collections.abc import Mapping
-from itertools import pairwise
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from safetyanalyst import resources
 from safetyanalyst.aggregation import Start
+from safetyanalyst.deployment import (
+    Deployment,
+    Lineage,
+    Origin,
+    deployment_content,
+    extend,
+    numbers,
+    origins,
+    pins_in_force,
+    placed,
+)
+from safetyanalyst.deployment import (
+    ReviewBand as ReviewBand,
+)
+from safetyanalyst.edits import Edit as Edit
+from safetyanalyst.edits import Finite, chain_faults, edits_of, expand
+from safetyanalyst.edits import Weight as Weight
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec
+from safetyanalyst.pins import MISSING, Bounds, OnMissing, Pin, bounds, check_pins, flat_pins, pin_faults
 from safetyanalyst.records import Record
-from safetyanalyst.taxonomy import Taxonomy
-from safetyanalyst.weights import Floats
+from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
+from safetyanalyst.weight_names import SETTINGS, flat, level_vector, nested, weight_names
+from safetyanalyst.weight_names import weights_by_name as weights_by_name
 
 FORMAT = "safetyanalyst-policy/1"
+MAX_ANCESTORS = 16
 Decision = Literal["allow", "review", "block"]
 Ground = Literal["score_above_threshold", "score_not_above_threshold", "score_in_review_band", "something_is_missing"]
-Weight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False, strict=True)]  # strict: `true` is no weight of 1
-Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
-
-
-class Edit(Record):
-    """One change of one weight by hand.
-
-    Attributes:
-        weight: Name, for example `harm/action/privacy`.
-        before: Value before (`from` in the file).
-        after: Value after (`to` in the file).
-        reason: Why, in words.
-        author: Who.
-        date: When, ISO 8601 day.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    weight: str
-    before: Weight = Field(alias="from")
-    after: Weight = Field(alias="to")
-    reason: str = Field(min_length=1)
-    author: str = ""
-    date: datetime.date
-
-
-class ReviewBand(Record):
-    """Scores close to the threshold that a person should see: (threshold - below, threshold + above]."""
-
-    below: Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True)] = 0.0
-    above: Annotated[float, Field(ge=0.0, allow_inf_nan=False, strict=True)] = 0.0
 
 
 class BootstrapFacts(Record):
@@ -134,6 +123,8 @@ class Policy(Record):
         on_missing: What happens when what could not be read might change the decision: never "allow".
         edits: Changes by hand, oldest first.
         fit: How the weights were aligned, when they were.
+        pins: Bounds by name or group, for this policy and all that extend it.
+        lineage: Of a resolved deployment: its ancestors, where each value comes from, what is pinned.
     """
 
     name: str = Field(min_length=1)
@@ -144,49 +135,69 @@ class Policy(Record):
     weights: dict[str, Weight]
     threshold: Finite = 0.0
     review_band: ReviewBand = ReviewBand()
-    on_missing: Literal["review", "block"] = "review"
+    on_missing: OnMissing = "review"
     edits: tuple[Edit, ...] = ()
     fit: FitFacts | None = None
+    pins: dict[str, Pin] = Field(default_factory=dict)
+    lineage: Lineage | None = None
 
     @field_validator("weights", mode="before")
     @classmethod
     def _flatten(cls, value: object) -> object:
-        return _flat(value) if isinstance(value, Mapping) else value
+        return flat(value, lambda _: False) if isinstance(value, Mapping) else value
+
+    @field_validator("pins", mode="before")
+    @classmethod
+    def _flatten_pins(cls, value: object) -> object:
+        return flat_pins(value)
 
     @model_validator(mode="after")
-    def _edits_lead_to_weights(self) -> Policy:
-        last: dict[str, float] = {}
-        for i, edit in enumerate(self.edits):
-            which = f"edits[{i}] ({edit.weight}, {edit.date})"
-            if edit.before != last.get(edit.weight, edit.before):
-                raise ValueError(f"{which} starts from {edit.before}, but the edit before it set {last[edit.weight]}")
-            if i and edit.date < self.edits[i - 1].date:
-                raise ValueError(f"{which} is older than the edit before it ({self.edits[i - 1].date})")
-            last[edit.weight] = edit.after
-        for name, after in last.items():
-            if self.weights.get(name) != after:
-                raise ValueError(f"the last edit of {name} set it to {after}, but the weight is {self.weights.get(name)}")
+    def _edits_lead_to_weights_and_pins_tighten(self) -> Policy:
+        inherited = () if self.lineage is None else self.lineage.pins
+        for fault in (*chain_faults(self.edits, numbers(self)), *pin_faults(self.pins, inherited)):
+            raise ValueError(fault)
         return self
 
     @property
     def hash(self) -> str:
         """sha256 over the whole content, hex: two files with the same hash decide alike and tell the same history."""
-        return resources.canonical_hash(self.model_dump(mode="json", by_alias=True))
+        content = self.model_dump(mode="json", by_alias=True)
+        # left out where there are none, so that policies from before there were any keep their hash
+        return resources.canonical_hash({k: v for k, v in content.items() if v or k not in ("pins", "lineage")})
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """Per weight and setting, where its value comes from."""
+        return origins(self)
 
     def steered(
-        self, weight: str, value: float, *, reason: str, author: str = "", date: datetime.date, taxonomy: Taxonomy
-    ) -> Policy:
-        """This policy with one weight changed and the edit appended.
+        self, weight: str | Mapping[str, float | str], value: float | str | None = None, *,
+        reason: str, author: str = "", date: datetime.date, taxonomy: Taxonomy,
+    ) -> Policy:  # fmt: skip
+        """This policy with weights changed by hand, and an edit appended for each that changed.
+
+        Several changes in one call are one change: the order of the levels is checked on what comes out.
+
+        Args:
+            weight: Name of a weight, a group (`harm/action/*`), or one of `edits.SETTINGS`; or all changes by these names.
+            value: A number, or a factor ("x0.5"); left out when `weight` holds the changes.
+            reason: Why, in words.
+            author: Who.
+            date: When.
+            taxonomy: What the weights speak of.
 
         Raises:
-            PolicyError: Unknown weight (the nearest is suggested), value outside [0, 1], or an order of levels broken.
+            PolicyError: Unknown name (the nearest is suggested), value outside [0, 1], an order of levels broken (both are
+                named), a pin crossed, or nothing changed.
         """
-        if weight not in self.weights:
-            raise PolicyError(f"there is no weight named {weight!r}", key="weights", expected=_nearest(weight, self.weights))
-        edit = {"weight": weight, "from": self.weights[weight], "to": value, "reason": reason, "author": author, "date": date}
-        data = self.model_dump(by_alias=True)
-        data |= {"weights": self.weights | {weight: value}, "edits": [*data["edits"], edit]}
-        steered = resources.validate(Policy, data, file=None, error=PolicyError)
+        me = self._checked()
+        changes: Mapping[str, Any] = {weight: value} if isinstance(weight, str) else weight
+        steps = expand(changes, numbers(me), weight_names(FeatureSpace(taxonomy, me.space)))
+        if not any(step.before != step.after for step in steps.values()):
+            raise PolicyError("this changes nothing: every value is there already", expected="another value")
+        after = numbers(me) | {name: step.after for name, step in steps.items()}
+        edits = (*me.edits, *edits_of(steps, reason=reason, author=author, date=date))
+        steered = resources.validate(Policy, dict(me) | placed(after) | {"edits": edits}, file=None, error=PolicyError)
         steered.bind(taxonomy)
         return steered
 
@@ -196,11 +207,14 @@ class Policy(Record):
         The policy is checked once more, because `model_copy` checks nothing.
 
         Raises:
-            PolicyError: The policy breaks a rule, a weight is missing or unknown, or levels are out of order.
+            PolicyError: The policy breaks a rule, a weight is missing or unknown, levels are out of order, or a pin is crossed.
         """
+        return BoundPolicy(self._checked(), taxonomy)
+
+    def _checked(self) -> Policy:
         data = self.model_dump(by_alias=True, warnings=False)
         data |= {key: value for key, value in vars(self).items() if key not in Policy.model_fields}
-        return BoundPolicy(resources.validate(Policy, data, file=f"policy {self.name}", error=PolicyError), taxonomy)
+        return resources.validate(Policy, data, file=f"policy {self.name}", error=PolicyError)
 
 
 class BoundPolicy:
@@ -216,8 +230,29 @@ class BoundPolicy:
     def __init__(self, policy: Policy, taxonomy: Taxonomy) -> None:
         self.policy = policy
         self.space = FeatureSpace(taxonomy, policy.space)
-        self.levels = _level_vector(policy, self.space)
+        try:
+            self.levels = level_vector(policy.weights, self.space)
+            check_pins({**numbers(policy), MISSING: policy.on_missing}, self.bounds)
+        except PolicyError as error:
+            raise _placed(error, f"policy {policy.name}") from error  # its file is not known any more
         self.cells = self.space.levels.values(self.levels)
+
+    @cached_property
+    def bounds(self) -> dict[str, Bounds]:
+        """Per weight and setting the floor and ceiling that are pinned, and by whom."""
+        return bounds(pins_in_force(self.policy), weight_names(self.space))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256, hex, over what the policy decides by, and nothing else: policies with the same one decide alike.
+
+        That is the weights that count, threshold, review band, `on_missing`, the distinctions, and the content of the taxonomy.
+        """
+        policy, spec = self.policy, self.space.spec
+        levels = dict(zip(self.space.levels.names, (self.levels + 0.0).tolist(), strict=True))  # + 0.0: there is one zero
+        content: dict[str, Any] = {k: v + 0.0 for k, v in numbers(policy).items() if k in SETTINGS}
+        content |= {"weights": levels, MISSING: policy.on_missing, "taxonomy": self.space.taxonomy.hash}
+        return resources.canonical_hash(content | {"space": [spec.analysis, spec.action, spec.effect]})
 
     def decide(self, low: float, high: float) -> tuple[Decision, Ground]:
         """The decision on a score interval, and on what ground.
@@ -241,84 +276,121 @@ class BoundPolicy:
         return ("review" if policy.on_missing == "review" else "block"), "something_is_missing"
 
 
+@dataclass(frozen=True)
+class PolicyFile:
+    """A policy with the file it was read from.
+
+    Attributes:
+        path: The file.
+        policy: Resolved.
+        deployment: What the file says, when it extends another policy.
+        parent: The policy that it extends.
+    """
+
+    path: Path
+    policy: Policy
+    deployment: Deployment | None = None
+    parent: PolicyFile | None = None
+
+    @property
+    def line(self) -> tuple[PolicyFile, ...]:
+        """This file and its ancestors, root last."""
+        return (self,) if self.parent is None else (self, *self.parent.line)
+
+    def taxonomy(self) -> Taxonomy:
+        """The taxonomy that the policy names; a path is looked for beside the file that names it first."""
+        return load_taxonomy(resources.beside("taxonomies", self.policy.taxonomy, self.line[-1].path))
+
+    def bind(self) -> BoundPolicy:
+        """The policy made ready for its own taxonomy.
+
+        Raises:
+            PolicyError: As `Policy.bind` does, and names the file.
+        """
+        try:
+            return self.policy.bind(self.taxonomy())
+        except PolicyError as error:
+            raise _placed(error, self.path) from error
+
+
 def load_policy(name_or_path: str | Path) -> Policy:
-    """Reads a policy by shipped name or by path.
+    """Reads a policy by shipped name or by path; a deployment is resolved.
 
     Raises:
-        PolicyError: The file breaks a rule; it names file, key and what was expected.
+        PolicyError: The file, or one that it extends, breaks a rule; it names file, key and what was expected.
         ConfigError: There is no such file, or it is not YAML.
     """
-    return resources.load(Policy, "policies", name_or_path, format=FORMAT, error=PolicyError)
+    return read_policy(name_or_path).policy
+
+
+def read_policy(name_or_path: str | Path) -> PolicyFile:
+    """Reads a policy as `load_policy` does, and keeps what it was read from."""
+    return _read(resources.find("policies", name_or_path), ())
+
+
+def resolve(deployment: Deployment, parent: Policy, taxonomy: Taxonomy) -> Policy:
+    """The policy that a deployment makes of its parent.
+
+    Args:
+        deployment: What is changed.
+        parent: The policy that it extends, itself resolved.
+        taxonomy: The one that the parent names.
+
+    Raises:
+        PolicyError: The parent has changed, a name is unknown, a value leaves [0, 1], levels are out of order, or a pin is
+            crossed.
+    """
+    changed = extend(deployment, parent, weight_names(FeatureSpace(taxonomy, parent.space)))
+    policy = resources.validate(Policy, dict(parent) | changed, file=None, error=PolicyError)
+    policy.bind(taxonomy)
+    return policy
 
 
 def dump_policy(policy: Policy) -> str:
-    """The policy as YAML, readable back to an equal policy (same hash)."""
+    """The policy as YAML, readable back to an equal policy (same hash); of a deployment every weight is written out."""
+    data = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
+    data["weights"] = nested(policy.weights)
+    return _yaml({key: value for key, value in data.items() if value or key != "pins"})
+
+
+def dump_deployment(deployment: Deployment) -> str:
+    """The deployment as YAML: what it changes, and nothing else."""
+    return _yaml(deployment_content(deployment))
+
+
+def _read(path: Path, children: tuple[Path, ...]) -> PolicyFile:
+    data = resources.read_document(path, format=FORMAT, error=PolicyError)
+    if "extends" not in data:
+        return PolicyFile(path, resources.validate(Policy, data, file=path, error=PolicyError))
+    deployment = resources.validate(Deployment, data, file=path, error=PolicyError)
+    children = (*children, path.resolve())
+    parent = _read(_parent_path(deployment, path, children), children)
+    try:
+        return PolicyFile(path, resolve(deployment, parent.policy, parent.taxonomy()), deployment, parent)
+    except PolicyError as error:
+        raise _placed(error, path) from error
+
+
+def _parent_path(deployment: Deployment, path: Path, children: tuple[Path, ...]) -> Path:
+    name = deployment.extends.policy
+    try:
+        found = resources.find("policies", name, relative_to=path.parent, error=PolicyError)
+    except PolicyError as error:
+        raise PolicyError(f"{name!r}: {error.problem}", file=path, key="extends", expected=error.expected) from error
+    if found.resolve() in children:
+        circle = " -> ".join(file.name for file in (*children, found))
+        raise PolicyError(f"policies extend each other: {circle}", file=path, key="extends", expected="no circle")
+    if len(children) > MAX_ANCESTORS:
+        raise PolicyError("the line of ancestors is too long", file=path, key="extends", expected=f"at most {MAX_ANCESTORS}")
+    return found
+
+
+def _placed(error: PolicyError, file: Path | str) -> PolicyError:
+    return PolicyError(error.problem, file=file, key=error.key, expected=error.expected)
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
     import yaml
 
-    data: dict[str, Any] = {"format": FORMAT} | policy.model_dump(mode="json", by_alias=True, exclude_none=True)
-    data["weights"] = _nested(policy.weights)
-    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.safe_dump({"format": FORMAT} | dict(content), sort_keys=False, allow_unicode=True, width=120)
     return text
-
-
-def weights_by_name(space: FeatureSpace, levels: Floats) -> dict[str, float]:
-    """Level weights as a policy writes them: names with values, the constant tops of the scales included."""
-    named = {name: float(value) for name, value in zip(space.levels.names, levels, strict=True)}
-    for kind in space.spec.kinds:
-        named |= {name: 1.0 for name in _tops(space.taxonomy, kind)}
-    return named
-
-
-def _tops(taxonomy: Taxonomy, kind: str) -> tuple[str, ...]:
-    top = f"{kind}/extent/{taxonomy.extents[-1].name}", f"{kind}/likelihood/{taxonomy.likelihoods[-1].name}"
-    return (*top, f"{kind}/immediacy/immediate")
-
-
-def _level_vector(policy: Policy, space: FeatureSpace) -> Floats:
-    tops = {name for kind in space.spec.kinds for name in _tops(space.taxonomy, kind)}
-    where = f"policy {policy.name}"  # its file is not known any more
-    for name, value in policy.weights.items():
-        if name in tops and value != 1.0:
-            raise PolicyError("the top of a scale is fixed", file=where, key=f"weights.{name}", expected="1.0")
-        if name not in tops and name not in space.levels.names:
-            known = [*space.levels.names, *tops]
-            raise PolicyError("no such weight", file=where, key=f"weights.{name}", expected=_nearest(name, known))
-    missing = [name for name in space.levels.names if name not in policy.weights]
-    if missing:
-        raise PolicyError(
-            "this weight is not given", file=where, key=f"weights.{missing[0]}", expected="a number in [0, 1]"
-        )  # fmt: skip
-    for chain in space.order():
-        for below, above in pairwise(chain):
-            if policy.weights[below] > policy.weights[above]:
-                raise PolicyError(
-                    f"levels out of order: {below} = {policy.weights[below]} is above {above} = {policy.weights[above]}",
-                    file=where, key=f"weights.{below}", expected=f"at most {policy.weights[above]}",
-                )  # fmt: skip
-    return np.array([policy.weights[name] for name in space.levels.names])
-
-
-def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"one of {len(known)} names, such as {near[0]}" if near else "a weight name"
-
-
-def _flat(value: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, item in value.items():
-        below = _flat(item, f"{prefix}{key}/") if isinstance(item, Mapping) else {f"{prefix}{key}": item}
-        if twice := flat.keys() & below.keys():
-            raise ValueError(f"the weight {min(twice)} is given twice, once nested and once by its whole name")
-        flat |= below
-    return flat
-
-
-def _nested(weights: Mapping[str, float]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for name, value in weights.items():
-        *folders, last = name.split("/")
-        place = nested
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = value
-    return nested

@@ -95,6 +95,21 @@ def find(
     raise error(f"there is no {_SINGULAR[kind]} named {text!r}", expected=choices(text, known, otherwise="the path of a file"))
 
 
+def beside(kind: Kind, name_or_path: str, document: Path) -> str | Path:
+    """What a document means by a name or path: a path is looked for in the document's folder before the working directory.
+
+    Args:
+        kind: What is named.
+        name_or_path: As it stands in the document.
+        document: File of the document.
+
+    Returns:
+        What to look for: the file beside the document where there is one, otherwise `name_or_path` as it is.
+    """
+    here = document.parent / expanduser(name_or_path)
+    return here if name_or_path and name_or_path not in names(kind) and _is_file(here) else name_or_path
+
+
 def _is_name(text: str) -> bool:
     return bool(text) and not any(c in text for c in "/\\\0") and not text.endswith(_SUFFIXES) and text not in (".", "..")
 
@@ -190,6 +205,8 @@ def _refusal(event: yaml.Event, problem: str) -> yaml.MarkedYAMLError:
 def _yaml_problem(exc: yaml.YAMLError) -> str:
     mark = getattr(exc, "problem_mark", None)
     problem = getattr(exc, "problem", None) or getattr(exc, "reason", None) or str(exc).splitlines()[0]
+    if "nesting depth" in str(problem):  # newer parsers have a limit of their own, and reach it before our count does
+        problem = f"nested deeper than {MAX_DEPTH} levels"
     return f"line {mark.line + 1}: {problem}" if mark else str(problem)
 
 
@@ -275,11 +292,20 @@ def load(
         ConfigError: There is no such document, or it does not fit; names file, key and what was expected.
     """
     path = find(kind, name_or_path)
+    return validate(model, read_document(path, format=format, error=error), file=path, error=error)
+
+
+def read_document(path: Path, *, format: str, error: type[ConfigError] = ConfigError) -> dict[str, object]:
+    """Reads a YAML file that says its format; what comes back is without that key.
+
+    Raises:
+        ConfigError: It cannot be read, or is of another format.
+    """
     data = dict(read_yaml(path))
     found = data.pop("format", None)
     if found != format:
         raise error(f"unknown format {found!r}", file=path, key="format", expected=format)
-    return validate(model, data, file=path, error=error)
+    return data
 
 
 class _Misfit(NamedTuple):

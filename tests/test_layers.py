@@ -13,12 +13,16 @@ FLOORS = {
     "errors": 0, "version": 0, "records": 0.1, "resources": 0.1,
     "trees": 1, "taxonomy": 1.1, "scenarios": 1.2, "scenario_formats": 1.3,
     "weights": 1.9, "features": 2, "aggregation": 3, "policy": 4, "bootstrap": 4.1, "explanation": 5,
+    "weight_names": 2.1, "edits": 3.6, "pins": 3.7, "deployment": 3.8, "steering": 4.05,
     "generation": 2,
     "analyst": 6,
     "pipelines": 7, "report": 7.1,
     "cli": 8,
 }  # fmt: skip
-SCORING = {"weights", "features", "aggregation", "policy", "bootstrap", "explanation"}
+SCORING = {
+    "weights", "features", "aggregation", "policy", "bootstrap", "explanation",
+    "weight_names", "edits", "pins", "deployment", "steering",
+}  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -199,3 +199,134 @@ def test_a_score_on_the_threshold_is_not_harmful() -> None:
 def test_a_weight_given_nested_and_by_its_whole_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="harm/action/privacy is given twice"):
         load_policy(written(tmp_path, **{"weights__harm/action/privacy": 0.9}))
+
+
+def test_hashes_from_before_there_were_deployments_still_hold() -> None:
+    known = {"balanced": "df6835de678c39cc", "strict": "b94daa3fbe049741", "wildjailbreak-v1": "98e83bda8f7885ef"}
+    assert {name: load_policy(name).hash[:16] for name in known} == known
+
+
+def test_several_changes_are_one_change() -> None:
+    policy = load_policy("balanced")
+    with pytest.raises(PolicyError, match=r"harm/extent/minor = 0\.9 is above harm/extent/significant = 0\.65"):
+        policy.steered({"harm/extent/minor": 0.9}, reason="r", date=TODAY, taxonomy=TAXONOMY)
+    changes = {"harm/extent/minor": 0.9, "harm/extent/significant": 0.95, "harm/extent/substantial": 0.95}
+    steered = policy.steered(changes, reason="r", author="a", date=TODAY, taxonomy=TAXONOMY)
+    assert [it.weight for it in steered.edits] == list(changes)
+    assert {name: steered.weights[name] for name in changes} == changes
+
+
+def test_groups_and_settings_are_steered_with_the_same_history() -> None:
+    policy = load_policy("balanced")
+    changes = {"harm/action/*": "x0.5", "harm/action/privacy": 0.4, "threshold": 0.25, "review_band/below": 0.0}
+    steered = policy.steered(changes, reason="r", date=TODAY, taxonomy=TAXONOMY)
+    assert len(steered.edits) == 16 + 2
+    assert steered.weights["harm/action/defamation"] == policy.weights["harm/action/defamation"] * 0.5
+    assert (steered.weights["harm/action/privacy"], steered.threshold) == (0.4, 0.25)
+    assert (steered.review_band.below, steered.review_band.above) == (0.0, 0.1)
+    assert steered.fit == policy.fit
+    again = steered.steered("threshold", 0.1, reason="r", date=TODAY, taxonomy=TAXONOMY)
+    assert (again.edits[-1].before, again.edits[-1].after) == (0.25, 0.1)
+    assert steered.origins["threshold"].by == "edit"
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"harm/extent/major": 1.0}, {"harm/action/*": "x1"}, {"harm/action/operational_misuses": 0.0}]
+)
+def test_what_changes_nothing_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError, match="changes nothing"):
+        load_policy("wildjailbreak-v1").steered(changes, reason="r", date=TODAY, taxonomy=TAXONOMY)
+
+
+def test_a_reason_is_needed_and_time_does_not_run_backwards() -> None:
+    policy = load_policy("balanced").steered("threshold", 0.1, reason="r", date=TODAY, taxonomy=TAXONOMY)
+    with pytest.raises(PolicyError, match="older"):
+        policy.steered("threshold", 0.2, reason="r", date=TODAY - datetime.timedelta(days=1), taxonomy=TAXONOMY)
+    with pytest.raises(PolicyError, match="reason"):
+        policy.steered("threshold", 0.2, reason="", date=TODAY, taxonomy=TAXONOMY)
+
+
+NAMES = [name for name in load_policy("balanced").weights if not name.endswith(("/major", "/high", "/immediate"))]
+SCALES = [["extent/minor", "extent/significant", "extent/substantial"], ["likelihood/low", "likelihood/medium"]]
+one_change = st.dictionaries(
+    st.sampled_from([*NAMES, "*", "harm/*", "harm/action/*", "benefit/extent/*", "threshold", "review_band/above"]),
+    st.floats(0, 1) | st.floats(0, 1.2).map(lambda factor: f"x{factor:.6f}"),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(st.lists(one_change, min_size=1, max_size=6))
+def test_whatever_is_accepted_is_in_range_in_order_and_a_chain(changes: list[dict[str, Any]]) -> None:
+    start = policy = load_policy("balanced")
+    for day, change in enumerate(changes, start=1):
+        try:
+            policy = policy.steered(change, reason="r", date=datetime.date(2026, 1, day), taxonomy=TAXONOMY)
+        except PolicyError:
+            continue
+        assert all(0 <= value <= 1 for value in policy.weights.values())
+        for kind in ("harm", "benefit"):
+            for scale in SCALES:
+                levels = [policy.weights[f"{kind}/{name}"] for name in scale]
+                assert levels == sorted(levels)
+    replayed = dict(start.weights) | {"threshold": start.threshold, "review_band/above": start.review_band.above}
+    for it in policy.edits:
+        assert replayed[it.weight] == it.before != it.after
+        replayed[it.weight] = it.after
+    assert replayed == policy.weights | {"threshold": policy.threshold, "review_band/above": policy.review_band.above}
+    data = yaml.safe_load(dump_policy(policy))
+    data.pop("format")
+    assert Policy.model_validate(data).hash == policy.hash
+
+
+@pytest.mark.parametrize(
+    ("update", "is_alike"),
+    [
+        ({"name": "other", "description": "x", "version": "2", "fit": None}, True),
+        ({"threshold": -0.0}, True),
+        ({"space": {"discount": "shared"}}, True),  # matters to a fit alone
+        ({"threshold": 0.1}, False),
+        ({"on_missing": "block"}, False),
+        ({"review_band": {"below": 0.1, "above": 0.2}}, False),
+    ],
+)
+def test_a_fingerprint_tells_what_is_decided_by_and_nothing_else(update: dict[str, Any], is_alike: bool) -> None:
+    policy = load_policy("balanced")
+    bound = policy.model_copy(update=update).bind(TAXONOMY)
+    assert (bound.fingerprint == policy.bind(TAXONOMY).fingerprint) == is_alike
+
+
+def test_a_fingerprint_knows_weights_and_taxonomy_and_not_the_tops_written_out() -> None:
+    policy = load_policy("balanced")
+    mine = policy.bind(TAXONOMY).fingerprint
+    assert policy.bind(load_taxonomy("agents-v1")).fingerprint != mine
+    without = {name: value for name, value in policy.weights.items() if name in NAMES}
+    assert policy.model_copy(update={"weights": without}).bind(TAXONOMY).fingerprint == mine
+    changed = policy.steered("harm/action/privacy", 0.4, reason="r", date=TODAY, taxonomy=TAXONOMY)
+    assert changed.bind(TAXONOMY).fingerprint != mine
+    back = changed.steered(
+        "harm/action/privacy", policy.weights["harm/action/privacy"], reason="r", date=TODAY, taxonomy=TAXONOMY
+    )
+    assert back.bind(TAXONOMY).fingerprint == mine
+    assert back.hash != policy.hash
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"analysis": "harms"},
+        {"analysis": "benefits"},
+        {"action": "leaf", "effect": "group"},
+        {"discount": "shared"},
+    ],
+)
+def test_policies_over_every_space_are_steered_by_group(space: dict[str, Any]) -> None:
+    from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec
+    from safetyanalyst.policy import weights_by_name
+
+    found = FeatureSpace(TAXONOMY, FeatureSpaceSpec(**space))
+    weights = weights_by_name(found, [0.5] * len(found.levels.names))  # type: ignore[arg-type]
+    policy = Policy(name="p", space=found.spec, weights=weights)
+    steered = policy.steered("*", "x0.5", reason="r", date=TODAY, taxonomy=TAXONOMY)
+    assert len(steered.edits) == len(found.levels.names)
+    assert set(steered.bind(TAXONOMY).levels) == {0.25}

@@ -312,3 +312,20 @@ def test_validate_finds_the_keys_behind_a_choice_of_models() -> None:
     with pytest.raises(ConfigError, match="no key 'wight' here") as caught:
         resources.validate(Either, {"one": {"weight": 1, "wight": 1}}, file=None)
     assert caught.value.expected == "one of weight, note, from; did you mean 'weight'?"
+
+
+# --- beside
+
+
+def test_what_a_document_names_is_looked_for_beside_it_first(shipped: Path) -> None:
+    folder = shipped.parent / "documents"
+    (folder / "below").mkdir(parents=True)
+    for name in ("balanced", "mine.yaml", "below/mine.yaml", "plain"):
+        (folder / name).write_text("name: mine\n")
+    document = folder / "document.yaml"
+    assert resources.beside("policies", "mine.yaml", document) == folder / "mine.yaml"
+    assert resources.beside("policies", "below/mine.yaml", document) == folder / "below/mine.yaml"
+    assert resources.beside("policies", "plain", document) == folder / "plain"
+    assert resources.beside("policies", str(folder / "mine.yaml"), document) == folder / "mine.yaml"
+    for name in ("balanced", "other.yaml", "", "strict"):  # shipped, not there, nothing, shipped and not there
+        assert resources.beside("policies", name, document) == name

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from safetyanalyst.cli.common import EXIT_SOME_FAILED, JsonOption, existing, json_line, note
+from safetyanalyst.cli.common import EXIT_SOME_FAILED, JsonOption, existing, json_line, note, refuse_to_overwrite
 
 _FIT = "fit"
 
@@ -44,18 +44,20 @@ def fit(
     """Align the weights of a policy to labelled trees, and write the policy with a report of the fit."""
     from safetyanalyst.features import FeatureSpace
     from safetyanalyst.pipelines import align as pipeline
-    from safetyanalyst.policy import dump_policy, load_policy
+    from safetyanalyst.policy import dump_policy, read_policy
     from safetyanalyst.report import documents, terminal
-    from safetyanalyst.taxonomy import load_taxonomy
+    from safetyanalyst.steering import taxonomy_from
 
     (path,) = existing([labelled])
-    _refuse_to_overwrite(out, path)
-    start = load_policy(base)
-    taxonomy = load_taxonomy(start.taxonomy)
+    refuse_to_overwrite(out, labelled=path)
+    based_on = read_policy(base)
+    start, taxonomy = based_on.policy, based_on.taxonomy()
+    start = start.model_copy(update={"taxonomy": taxonomy_from(based_on, out)})
     data = pipeline.read_labelled(path, FeatureSpace(taxonomy, start.space))
     for failure in data.failures:
         note(f"{path}:{failure.line}: {failure.error}")
     policy = pipeline.align(data, start, taxonomy, name=name or out.stem, source=path, n_starts=starts, seed=seed, ridge=ridge)
+    policy.bind(taxonomy)  # what the base pins holds for what is aligned from it
     out.write_text(dump_policy(policy), encoding="utf-8")
     if as_json:
         fit = policy.fit.model_dump(mode="json") if policy.fit else None
@@ -64,18 +66,3 @@ def fit(
         terminal.console().print(documents.policy(policy))
     if data.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _refuse_to_overwrite(out: Path, labelled: Path) -> None:
-    """A policy may replace a policy, and nothing else."""
-    from safetyanalyst.errors import ConfigError
-    from safetyanalyst.policy import load_policy
-
-    if not out.parent.is_dir():
-        raise ConfigError("No such file or directory", file=out.parent, key="--out", expected="a folder that is there")
-    if out.is_dir():
-        raise ConfigError("Is a directory", file=out, key="--out", expected="a file")
-    if out.exists():
-        if out.samefile(labelled):
-            raise ConfigError("this is the file of the labels", file=out, key="--out", expected="another name")
-        load_policy(out.absolute())

@@ -94,12 +94,12 @@ def assess(
     """Score and decide again about trees that are stored already; no model is called."""
     from safetyanalyst.analyst import Assessor
     from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
-    from safetyanalyst.policy import load_policy
+    from safetyanalyst.policy import read_policy
     from safetyanalyst.taxonomy import load_taxonomy
 
     files = existing(trees)
-    chosen = load_policy(policy or "balanced")
-    assessor = Assessor(chosen, load_taxonomy(taxonomy or chosen.taxonomy))
+    chosen = read_policy(policy or "balanced")
+    assessor = Assessor(chosen.policy, load_taxonomy(taxonomy) if taxonomy else chosen.taxonomy())
 
     def one(item: StoredTrees | ReadFailure) -> Analysis | FailedItem:
         if not isinstance(item, StoredTrees):

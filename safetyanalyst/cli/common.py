@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,3 +70,50 @@ def existing(paths: Iterable[Path]) -> list[Path]:
         if not path.is_file():
             raise ConfigError("there is no such file", file=path)
     return found
+
+
+def refuse_to_overwrite(out: Path, *, labelled: Path | None = None) -> None:
+    """A policy may replace a policy of the caller's, and nothing else.
+
+    Args:
+        out: Where a policy is to go.
+        labelled: A file that it must not be.
+
+    Raises:
+        ConfigError: Something else lies there, or a policy that ships.
+    """
+    from safetyanalyst import resources
+    from safetyanalyst.errors import ConfigError
+    from safetyanalyst.policy import load_policy
+
+    if not out.parent.is_dir():
+        raise ConfigError("No such file or directory", file=out.parent, key="--out", expected="a folder that is there")
+    if out.is_dir():
+        raise ConfigError("Is a directory", file=out, key="--out", expected="a file")
+    if out.exists():
+        if labelled is not None and out.samefile(labelled):
+            raise ConfigError("this is the file of the labels", file=out, key="--out", expected="another name")
+        if out.resolve().parent == resources.folder("policies").resolve():
+            raise ConfigError("this policy ships with the package", file=out, key="--out", expected="a file of your own")
+        load_policy(out.absolute())
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file at once or not at all: who steers a policy in place never loses it."""
+    place = path.resolve()  # a link stays a link
+    handle, draft = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        mode = place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask()
+        os.chmod(draft, mode)
+        os.replace(draft, place)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # it can only be read by setting it
+    os.umask(mask)
+    return mask

@@ -10,36 +10,76 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree as Drawing
 
+from safetyanalyst.deployment import Origin, pins_in_force
+from safetyanalyst.pins import MISSING, PinInForce
 from safetyanalyst.pipelines.evaluate import Estimate, Metrics
 from safetyanalyst.policy import FitFacts, Policy
 from safetyanalyst.report.terminal import plain
 from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.weight_names import SETTINGS
 
 _BAR = 24
 
 
 def policy(document: Policy) -> RenderableType:
-    """Weights as bars, threshold, edits and fit facts."""
+    """Weights as bars, threshold, pins, edits and fit facts; of a deployment also its line and where each weight comes from."""
     head = Text.assemble((plain(document.name), "bold"), f"  version {plain(document.version)}\n", (document.hash, "dim"))
-    parts: list[RenderableType] = [head, Text(plain(document.description)), Text()]
-    table = Table.grid(padding=(0, 2))
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column(style="cyan")
-    for name, value in document.weights.items():
-        table.add_row(plain(name), f"{value:.4f}", "█" * round(value * _BAR))
-    band = document.review_band
-    settings = (
-        f"threshold {document.threshold:g}, review from {band.below:g} below to {band.above:g} above it, "
-        f"when something is missing: {document.on_missing}"
-    )
-    parts += [table, Text(), Text(settings)]
+    parts: list[RenderableType] = [head, Text(plain(document.description))]
+    ancestors = () if document.lineage is None else document.lineage.ancestors
+    parts += [Text(f"extends {plain(it.name)} version {plain(it.version)}, hash {it.hash}") for it in reversed(ancestors)]
+    parts += [Text(), _weights(document), Text(), _settings(document)]
+    pins = pins_in_force(document)
+    parts += [Text(), *map(_pin, pins)] if pins else []
     for edit in document.edits:
         change = f"{edit.date} {plain(edit.weight)}: {edit.before:g} -> {edit.after:g}, {plain(edit.reason)}"
         parts.append(Text(f"{change} ({plain(edit.author)})" if edit.author else change))
     if document.fit is not None:
         parts += [Text(), _fit(document.fit)]
     return Group(*parts)
+
+
+def _weights(document: Policy) -> Table:
+    has_origins = document.lineage is not None
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=has_origins)
+    table.add_column(justify="right", no_wrap=has_origins)
+    table.add_column(style="cyan", no_wrap=has_origins)
+    if has_origins:
+        table.add_column(style="dim", overflow="fold")
+    origins = document.origins
+    bar = _BAR // 3 if has_origins else _BAR
+    for name, value in document.weights.items():
+        origin = [_origin(origins[name])] if has_origins else []
+        table.add_row(plain(name), f"{value:.4f}", "█" * round(value * bar), *origin)
+    return table
+
+
+def _settings(document: Policy) -> Text:
+    band, found = document.review_band, document.origins
+    text = (
+        f"threshold {document.threshold:g}, review from {band.below:g} below to {band.above:g} above it, "
+        f"when something is missing: {document.on_missing}"
+    )
+    if document.lineage is not None:
+        lines = (f"{name}: {_origin(found[name])}" for name in (*SETTINGS, MISSING))
+        text = "\n".join((text, *lines))
+    return Text(text)
+
+
+def _origin(origin: Origin) -> str:
+    """In words: which policy, and what it did there to which value."""
+    name, rule = plain(origin.policy or ""), plain(origin.rule)
+    before = f" (from {origin.before:.4g})" if isinstance(origin.before, float) else ""
+    how = {"file": "", "override": f": {rule}{before}", "edit": f": edit of {rule}{before}"}
+    return f"{name}{how[origin.by]}"
+
+
+def _pin(pin: PinInForce) -> Text:
+    floor = pin.floor if isinstance(pin.floor, str | None) else format(pin.floor, "g")
+    ends = [] if floor is None else [f"at least {floor}"]
+    ends += [f"at most {pin.ceiling:g}"] if pin.ceiling is not None else []
+    why = f": {plain(pin.reason)}" if pin.reason else ""
+    return Text(f"pinned by {plain(pin.policy)}: {plain(pin.weight)} {' and '.join(ends)}{why}")
 
 
 def taxonomy(document: Taxonomy) -> RenderableType:
