@@ -2,9 +2,9 @@
 
     python benchmarks/report_page.py [--scenarios 5000] [--effects 60] [--moves 300] [--texts] [--json]
 
-Trees are synthetic, made here. A move is an input event on a slider. The time is taken in the page, by performance.now around the
-dispatch of the event: its handler scores every scenario, decides, counts, and updates counts, list, open scenario and overview
-before it returns. The time to the next frame, which adds layout and paint, is given beside it.
+Trees are synthetic, made here. A move is an input event on a slider. The time is taken in the page, by performance.now around
+the dispatch of the event: its handler scores every scenario, decides, counts, and updates counts, list, open scenario and
+overview before it returns. The time to the next frame, which adds layout and paint, is given beside it.
 """
 
 from __future__ import annotations

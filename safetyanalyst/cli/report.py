@@ -34,15 +34,13 @@ def report(
     quiet: QuietOption = False,
 ) -> None:
     """Draw stored analyses as one self-contained page whose sliders score every scenario again."""
-    from safetyanalyst.policy import load_policy
+    from safetyanalyst.policy import read_policy
     from safetyanalyst.report.page import Reading, render
     from safetyanalyst.scenarios import check_format
-    from safetyanalyst.taxonomy import load_taxonomy
 
     check_format(format)
     files, texts = existing(analyses), existing(scenarios or [])
-    chosen = [load_policy(name) for name in (policy or "balanced", against) if name is not None]
-    bound = [it.bind(load_taxonomy(it.taxonomy)) for it in chosen]
+    bound = [read_policy(name).bind() for name in (policy or "balanced", against) if name is not None]
     if html.resolve() in {path.resolve() for path in (*files, *texts)}:
         raise typer.BadParameter("--html would overwrite an input")
     stored = _read(files, bound[0], is_shown=not quiet)

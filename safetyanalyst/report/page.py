@@ -149,11 +149,23 @@ def _model(reading: Reading, prefix: str, arrays: dict[str, Column]) -> dict[str
         "below": policy.review_band.below,
         "above": policy.review_band.above,
         "on_missing": policy.on_missing,
+        "pins": _pins(bound),
         "edits": [edit.model_dump(mode="json", by_alias=True) for edit in policy.edits],
         # the file in pieces, so that the page changes what was edited and leaves every other word as it stands
         "document": [[key, _yaml({key: value})] for key, value in document.items()],
         "weights": policy.weights,
     }
+
+
+def _pins(bound: BoundPolicy) -> dict[str, Any]:
+    """Floors and ceilings by name, each with the policy that pinned it; the words of `on_missing` are 0 and 1."""
+    found: dict[str, Any] = {}
+    for name, it in bound.bounds.items():
+        floor = None if it.floor_by is None else [it.floor, visible(it.floor_by.policy)]
+        ceiling = None if it.ceiling_by is None else [it.ceiling, visible(it.ceiling_by.policy)]
+        if floor or ceiling:
+            found[name] = {"floor": floor, "ceiling": ceiling}
+    return found
 
 
 def _yaml(value: Mapping[str, object]) -> str:

@@ -14,8 +14,9 @@ import pytest
 from safetyanalyst import Assessor
 from safetyanalyst.aggregation import harmfulness_interval
 from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec
+from safetyanalyst.pins import Pin
 from safetyanalyst.pipelines.dataset import StoredTrees
-from safetyanalyst.policy import Policy, ReviewBand, load_policy, weights_by_name
+from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy, weights_by_name
 from safetyanalyst.report import page
 from safetyanalyst.report.page_columns import Item
 from safetyanalyst.report.terminal import plain
@@ -262,12 +263,20 @@ def test_the_downloaded_policy_is_the_browser_s_to_the_last_bit(show: Open, tmp_
     assert loaded.bind(TAXONOMY).levels.tolist() == values
     assert loaded.weights == base.weights | edits
     assert (loaded.threshold, loaded.review_band, loaded.on_missing) == (-0.25, ReviewBand(above=0.125), "block")
-    assert [(it.weight, it.before, it.after, it.author) for it in loaded.edits] == [
-        (name, base.weights[name], edits[name], "Ada: & Co") for name in base.weights if name in edits
-    ]  # fmt: skip
-    assert {it.reason for it in loaded.edits} <= set(reasons)
+    names = [*(name for name in base.weights if name in edits), "threshold", "review_band/above"]
+    after = edits | {"threshold": -0.25, "review_band/above": 0.125}
+    before = base.weights | {"threshold": base.threshold, "review_band/above": base.review_band.above}
+    assert [(it.weight, it.before, it.after) for it in loaded.edits] == [(name, before[name], after[name]) for name in names]
+    assert {it.author for it in loaded.edits} == {"Ada: & Co"}
+    assert {it.reason for it in loaded.edits} < set(reasons)
     assert loaded.fit == base.fit
-    assert sum(line.startswith("# ") for line in path.read_text(encoding="utf-8").splitlines()) == 3
+    again = base.model_copy(update={"on_missing": "block"})
+    for it in loaded.edits:
+        again = again.steered(it.weight, it.after, reason=it.reason, author=it.author, date=it.date, taxonomy=TAXONOMY)
+    assert again.hash == loaded.hash
+    (note,) = (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+    assert note.startswith("# review -> block (")
+    assert "because 6" in note
     assert opened.decisions() == decided(items, loaded)
 
 
@@ -287,6 +296,30 @@ def test_edits_are_appended_behind_those_of_the_file(show: Open, tmp_path: Path)
     assert [(it.before, it.after, it.reason, it.date) for it in loaded.edits[1:]] == [(0.25, 0.5, "second", future)]
     again = base.steered(PRIVACY, 0.5, reason="second", date=future, taxonomy=TAXONOMY)
     assert loaded.hash == again.hash
+
+
+def test_pins_of_a_deployment_hold_the_sliders(show: Open, tmp_path: Path) -> None:
+    pins = {PRIVACY: Pin(floor=0.4), "review_band/above": Pin(ceiling=0.2), "on_missing": Pin(floor="block")}
+    parent = BALANCED.model_copy(update={"name": "house", "pins": pins, "on_missing": "block"})
+    (tmp_path / "house.yaml").write_text(dump_policy(parent), encoding="utf-8")
+    child = "format: safetyanalyst-policy/1\nname: clinic\nextends: house.yaml\nweights: {harm: {action: {deception: x0.5}}}\n"
+    (tmp_path / "clinic.yaml").write_text(child, encoding="utf-8")
+    clinic = load_policy(tmp_path / "clinic.yaml")
+    opened = show(mixed(20), clinic)
+    opened.type(PRIVACY, 0.1)
+    note = opened.page.locator(f'.weight[data-name="{PRIVACY}"] .note')
+    assert note.inner_text() == "cannot pass the floor 0.4 that house pins"
+    opened.type("review band above", 3.0)
+    assert note.inner_text() == ""
+    assert opened.run("() => [SA.app.edits.now.above, SA.app.edits.set('on_missing', 'review')]") == [0.2, "block"]
+    assert opened.page.locator("#on-missing").is_disabled()
+    for field in opened.page.locator(".edited input").all():
+        field.fill("tried")
+    with opened.page.expect_download() as download:
+        opened.page.get_by_role("button", name="Download policy").click()
+    download.value.save_as(tmp_path / "edited.yaml")
+    loaded = load_policy(tmp_path / "edited.yaml")
+    assert (loaded.weights[PRIVACY], loaded.review_band.above, loaded.lineage) == (0.4, 0.2, clinic.lineage)
 
 
 def test_numbers_are_written_as_yaml_reads_them(show: Open) -> None:

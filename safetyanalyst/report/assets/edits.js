@@ -14,6 +14,7 @@
   class Edits {
     constructor(model) {
       this.names = model.raw.names;
+      this.pins = model.raw.pins;
       this.base = model.settings();
       this.now = model.settings();
       this.past = [];
@@ -27,16 +28,29 @@
     baseValue(key) { return typeof key === "number" ? this.base.levels[key] : this.base[key]; }
     isChanged(key) { return this.value(key) !== this.baseValue(key); }
 
-    // Between which values a key may move, and the weights that hold it there.
+    // Between which values a key may move, and what holds it there, in words.
     bounds(key) {
-      if (typeof key !== "number") return { least: key === "threshold" ? -Infinity : 0, most: Infinity, below: null, above: null };
-      const { below, above } = this.chains.get(key) ?? { below: null, above: null };
-      return { least: below === null ? 0 : this.now.levels[below], most: above === null ? 1 : this.now.levels[above], below, above };
+      const isWeight = typeof key === "number";
+      const found = { least: key === "threshold" ? -Infinity : 0, most: isWeight ? 1 : Infinity, below: null, above: null };
+      const raise = (least, below) => { if (least > found.least) Object.assign(found, { least, below }); };
+      const lower = (most, above) => { if (most < found.most) Object.assign(found, { most, above }); };
+      const { below = null, above = null } = this.chains.get(key) ?? {};
+      const said = (k) => `${SA.plainName(this.names[k])} (${SA.number(this.now.levels[k])})`;
+      if (below !== null) raise(this.now.levels[below], said(below));
+      if (above !== null) lower(this.now.levels[above], said(above));
+      const { floor, ceiling } = this.pins[this.nameOf(key)] ?? {};
+      if (floor) raise(floor[0], `the floor ${floor[0]} that ${floor[1]} pins`);
+      if (ceiling) lower(ceiling[0], `the ceiling ${ceiling[0]} that ${ceiling[1]} pins`);
+      return found;
     }
+
+    // Whether a policy in force asks for "block" when something is missing.
+    isMissingPinned() { return (this.pins.on_missing?.floor?.[0] ?? 0) > 0; }
 
     // Sets a value as far as its bounds let it; returns what it became.
     set(key, wanted) {
       let value = wanted;
+      if (key === "on_missing" && this.isMissingPinned()) value = "block";
       if (key !== "on_missing") {
         if (!Number.isFinite(wanted)) return this.value(key);
         const { least, most } = this.bounds(key);

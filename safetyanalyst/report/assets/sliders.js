@@ -37,6 +37,7 @@
       this.addRow(box, "above", "review band above", 0, Math.max(1, 2 * this.app.edits.base.above));
       const select = h("select", { id: "on-missing", change: () => this.app.act(() => { this.app.edits.set("on_missing", select.value); this.app.edits.commit(); }) });
       for (const value of ["review", "block"]) select.append(h("option", { value, text: value }));
+      select.disabled = this.app.edits.isMissingPinned();
       this.onMissing = select;
       box.append(h("div", { class: "weight" }, h("label", { for: "on-missing", text: "if something is missing" }), select));
     }
@@ -99,7 +100,7 @@
       if (this.heldKey !== undefined && this.heldKey !== key) this.hold(this.heldKey, "");
       const { below, above } = this.app.edits.bounds(key);
       const by = became < wanted ? above : became > wanted ? below : null;
-      this.hold(key, by === null ? "" : `cannot pass ${SA.plainName(this.app.edits.names[by])} (${SA.number(this.app.edits.now.levels[by])})`);
+      this.hold(key, by === null ? "" : `cannot pass ${by}`);
       this.heldKey = key;
     }
 

@@ -53,20 +53,19 @@
 
   function editItems(edits, author, date) {
     let text = "";
-    for (const k of edits.changed().filter((it) => typeof it === "number")) {
-      text += `- weight: ${quoted(edits.names[k])}\n  from: ${float(edits.baseValue(k))}\n  to: ${float(edits.value(k))}\n`;
+    for (const k of edits.changed().filter((it) => it !== "on_missing")) {
+      text += `- weight: ${quoted(edits.nameOf(k))}\n  from: ${float(edits.baseValue(k))}\n  to: ${float(edits.value(k))}\n`;
       text += `  reason: ${quoted(edits.reason(k))}\n  author: ${quoted(author)}\n  date: '${date}'\n`;
     }
     return text;
   }
 
-  // Edits of the file are of weights; why a setting was changed stands in a comment above it.
-  function setting(edits, keys, text, author, date) {
-    const notes = keys.filter((it) => edits.isChanged(it)).map((it) => {
-      const by = author === "" ? "" : `, ${quoted(author)}`;
-      return `# ${edits.nameOf(it)}: ${edits.baseValue(it)} -> ${edits.value(it)} (${date}${by}): ${quoted(edits.reason(it))}\n`;
-    });
-    return notes.join("") + text;
+  // Edits of the file are of numbers; why the word was changed stands in a comment above it.
+  function onMissing(edits, author, date) {
+    const { on_missing } = edits.now;
+    const by = author === "" ? "" : `, ${quoted(author)}`;
+    const note = `# ${edits.base.on_missing} -> ${on_missing} (${date}${by}): ${quoted(edits.reason("on_missing"))}\n`;
+    return `${edits.isChanged("on_missing") ? note : ""}on_missing: ${on_missing}\n`;
   }
 
   function policyYaml(raw, edits, author, today) {
@@ -76,12 +75,11 @@
     edits.names.forEach((name, k) => { values[name] = edits.now.levels[k]; });
     const items = editItems(edits, author, date);
     const { now } = edits;
-    const band = `review_band:\n  below: ${float(now.below)}\n  above: ${float(now.above)}\n`;
     const written = {
       weights: () => weights(values),
-      threshold: () => setting(edits, ["threshold"], `threshold: ${float(now.threshold)}\n`, author, date),
-      review_band: () => setting(edits, ["below", "above"], band, author, date),
-      on_missing: () => setting(edits, ["on_missing"], `on_missing: ${now.on_missing}\n`, author, date),
+      threshold: () => `threshold: ${float(now.threshold)}\n`,
+      review_band: () => `review_band:\n  below: ${float(now.below)}\n  above: ${float(now.above)}\n`,
+      on_missing: () => onMissing(edits, author, date),
       edits: (text) => (items === "" ? text : (raw.edits.length ? text : "edits:\n") + items),
     };
     return raw.document.map(([name, text]) => (written[name] ? written[name](text) : text)).join("");
