@@ -4,7 +4,8 @@
 
 Trees are synthetic, made here. A move is an input event on a slider. The time is taken in the page, by performance.now around
 the dispatch of the event: its handler scores every scenario, decides, counts, and updates counts, list, open scenario and
-overview before it returns. The time to the next frame, which adds layout and paint, is given beside it.
+overview before it returns. The time to the next frame, which adds layout and paint, is given beside it; and so is a loop that
+always does the same few milliseconds of work, timed in turns with the moves: what it takes beyond its median, others took.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from tests.report.browser import Opened, chromium, reason_to_skip
 TARGET_MS, TARGET_MB = 50.0, 15.0
 MOVES = """async (moves) => {
   const inputs = [...document.querySelectorAll(".weight input[type=range]")];
-  const event = [], frame = [];
+  const event = [], frame = [], loop = [];
+  const spin = (n) => { let x = 0; for (let i = 0; i < n; i++) x += Math.sqrt(i); return x; };
   for (const [which, share] of moves) {
     const input = inputs[which % inputs.length];
     input.value = String(Number(input.min) + share * (Number(input.max) - Number(input.min)));
@@ -42,8 +44,11 @@ MOVES = """async (moves) => {
     event.push(performance.now() - start);
     await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
     frame.push(performance.now() - start);
+    const again = performance.now();
+    spin(4e6);
+    loop.push(performance.now() - again);
   }
-  return { event, frame };
+  return { event, frame, loop };
 }"""
 SCORE = """(times) => {
   const start = performance.now();
@@ -90,8 +95,10 @@ def measure(n: int, n_effects: int, n_moves: int, *, has_texts: bool) -> dict[st
         figures |= moves(opened, rng, n_moves, "overview")
         opened.run("() => SA.app.select(SA.app.list.order[0], true)")
         figures |= moves(opened, rng, n_moves, "scenario")
-    worst = max(figures[f"{state}_event_max"] for state in ("overview", "scenario"))
-    figures["within_50_ms"], figures["below_15_mb"] = worst <= TARGET_MS, figures["megabytes"] < TARGET_MB
+    for part in ("median", "p95", "max"):
+        worst = max(figures[f"{state}_event_{part}"] for state in ("overview", "scenario"))
+        figures[f"{part}_within_50_ms"] = worst <= TARGET_MS
+    figures["below_15_mb"] = figures["megabytes"] < TARGET_MB
     return figures
 
 

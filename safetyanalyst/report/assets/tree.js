@@ -198,7 +198,7 @@
       for (const leaf of leaves) Object.assign(leaf, { left: split, room: width - split, height: LEAF - 2, middle: leaf.x + shift });
       top = leaves[leaves.length - 1].x + shift + LEAF / 2 + extra(leaves[leaves.length - 1].parent) * LEAF + 8;
     }
-    root.links().forEach(({ source, target }) => { target.path = target.depth === 3 ? curve(source, target) : elbow(source, target); });
+    root.links().forEach(({ source, target }) => { target.path = target.depth === 3 ? curve(source, target) : elbow(source, target) + stem(target); });
     return top;
   }
 
@@ -217,6 +217,11 @@
     const to = target.left - 5;
     const half = (from + to) / 2;
     return `M${from},${source.middle}C${half},${source.middle} ${half},${target.middle} ${to},${target.middle}`;
+  }
+
+  // From the words of an action to its fan; the words lie above it.
+  function stem(node) {
+    return node.depth === 2 ? `M${node.left + 4},${node.middle}H${node.left + node.room - 2}` : "";
   }
 
   function elbow(source, target) {
