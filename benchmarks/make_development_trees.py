@@ -2,8 +2,8 @@
 
     python -m benchmarks.make_development_trees FOLDER
 
-FOLDER holds `prompts/dev_*.jsonl`. What is written (`docs/data/development-trees.jsonl`) are ids, sources, labels and the trees of
-the embedded specialists in the compact notation; the prompts themselves stay where they are.
+FOLDER holds `prompts/dev_*.jsonl`. What is written (`docs/data/development-trees.jsonl`) are ids, sources, labels and the trees
+of the embedded specialists in the compact notation; the prompts themselves stay where they are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
-from safetyanalyst import SafetyAnalyst
+from safetyanalyst import Analysis, SafetyAnalyst
 from safetyanalyst.generation import notation
 from safetyanalyst.scenarios import Example, read_examples
 from safetyanalyst.trees import Tree
@@ -31,8 +32,9 @@ def main() -> None:
         for name in SETS:
             examples = [it for it in read_examples(data / "prompts" / f"dev_{name}.jsonl") if isinstance(it, Example)]
             for example, analysis in zip(examples, analyst.analyze_many(examples), strict=True):
+                assert isinstance(analysis, Analysis)  # every example was read
                 sides = (("harm", analysis.trees.harm), ("benefit", analysis.trees.benefit))
-                row = {"id": analysis.id, "source": name, "label": example.label}
+                row: dict[str, Any] = {"id": analysis.id, "source": name, "label": example.label}
                 row |= {kind: None if tree is None else rows(tree, analyst) for kind, tree in sides}
                 file.write(json.dumps(row) + "\n")
     print(f"{TARGET}: {TARGET.stat().st_size} bytes")

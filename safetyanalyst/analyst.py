@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue
 from safetyanalyst import generation, resources
 from safetyanalyst.errors import BackendError
 from safetyanalyst.explanation import Contribution, Explanation, Interval, explain
-from safetyanalyst.generation import Generation, TreeGenerator
+from safetyanalyst.generation import Generation, TreeGenerator, WrittenText
 from safetyanalyst.generation.notation import to_json
 from safetyanalyst.generation.parsing import check_evidence
 from safetyanalyst.policy import Decision, Ground, Policy, load_policy
@@ -29,6 +29,7 @@ from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance,
 
 FORMAT = "safetyanalyst-config/1"
 AnalysisType = Literal["prompt", "exchange", "trajectory", "tree"]
+RawTexts = Literal["dropped", "kept"]
 
 
 class GeneratorConfig(Record):
@@ -83,6 +84,7 @@ class Analysis(Record):
         ground: Why that decision.
         policy: Which policy decided.
         provenance: Where each tree comes from; empty for trees that came without.
+        generations: What each generator wrote, when the analyst was asked to keep it.
     """
 
     id: str
@@ -94,6 +96,7 @@ class Analysis(Record):
     ground: Ground
     policy: PolicyReference
     provenance: dict[str, JsonValue]
+    generations: dict[TreeKind, WrittenText] | None = None
 
     @property
     def score(self) -> float | None:
@@ -122,6 +125,7 @@ class Analysis(Record):
     def to_json(self) -> dict[str, Any]:
         """The published form; a bound that does not exist (something could add any amount) is null."""
         trees = {kind: None if tree is None else to_json(tree) for kind, tree in _sides(self.trees)}
+        kept = None if self.generations is None else {kind: it.model_dump() for kind, it in self.generations.items()}
         return {
             "id": self.id,
             "type": self.type,
@@ -135,7 +139,7 @@ class Analysis(Record):
                 it.model_dump() | {"evidence": list(it.evidence), "interval": _bounds(it.interval)} for it in self.contributions
             ],
             "provenance": self.provenance,
-        }
+        } | ({} if kept is None else {"generations": kept})
 
 
 def is_failure(missing: Iterable[TreeKind], defects: Sequence[Defect]) -> bool:
@@ -196,6 +200,7 @@ class Assessor:
         type: AnalysisType = "tree",
         defects: Sequence[Defect] = (),
         provenance: dict[str, JsonValue] | None = None,
+        generations: dict[TreeKind, WrittenText] | None = None,
     ) -> Analysis:
         """Scores and decides.
 
@@ -205,12 +210,13 @@ class Assessor:
             type: Of the scenario.
             defects: Found while the trees were made or read; carried into the analysis.
             provenance: Where the trees come from.
+            generations: What the generators wrote; carried into the analysis.
         """
         explanation = explain(trees, self.bound)
         decision, ground = self.bound.decide(*explanation.interval)
         return Analysis(
             id=id, type=type, trees=trees, defects=tuple(defects), explanation=explanation, decision=decision, ground=ground,
-            policy=self._reference, provenance=provenance or {},
+            policy=self._reference, provenance=provenance or {}, generations=generations,
         )  # fmt: skip
 
     def fail(self, failure: ReadFailure) -> FailedItem:
@@ -226,6 +232,7 @@ class SafetyAnalyst:
         policy: Weights, threshold and what to do in doubt.
         taxonomy: What trees can say.
         batch_size: Scenarios handed to a generator at once.
+        raw: Whether analyses keep what the generators wrote, for an audit.
 
     Raises:
         BackendError: A generator writes the other kind of tree.
@@ -238,22 +245,32 @@ class SafetyAnalyst:
     """
 
     def __init__(
-        self, generators: dict[TreeKind, TreeGenerator], policy: Policy, taxonomy: Taxonomy, batch_size: int = 32
+        self,
+        generators: dict[TreeKind, TreeGenerator],
+        policy: Policy,
+        taxonomy: Taxonomy,
+        batch_size: int = 32,
+        *,
+        raw: RawTexts = "dropped",
     ) -> None:
         for kind, generator in generators.items():
             if generator.kind != kind:
                 raise BackendError(f"the {kind} generator writes {generator.kind} trees")
         self.generators = generators
         self.batch_size = batch_size
+        self.raw: RawTexts = raw
         self.assessor = Assessor(policy, taxonomy)
 
     @classmethod
-    def from_config(cls, name_or_path: str | Path = "embedded", *, policy: str | Path | None = None) -> SafetyAnalyst:
+    def from_config(
+        cls, name_or_path: str | Path = "embedded", *, policy: str | Path | None = None, raw: RawTexts = "dropped"
+    ) -> SafetyAnalyst:
         """Loads everything a run configuration names.
 
         Args:
             name_or_path: A shipped configuration or a file.
             policy: Instead of the configuration's own: a shipped policy or a file.
+            raw: Whether analyses keep what the generators wrote.
 
         Raises:
             ConfigError: Something named does not exist or breaks its rules; says which file and key.
@@ -265,7 +282,7 @@ class SafetyAnalyst:
             kind: generation.load_generator(it.backend, kind, taxonomy, it.options) for kind, it in config.generators.items()
         }
         chosen = policy or resources.beside("policies", config.policy, file)
-        return cls(generators, load_policy(chosen), taxonomy, config.batch_size)
+        return cls(generators, load_policy(chosen), taxonomy, config.batch_size, raw=raw)
 
     @property
     def policy(self) -> Policy:
@@ -280,7 +297,7 @@ class SafetyAnalyst:
     def with_policy(self, policy: Policy | str | Path) -> SafetyAnalyst:
         """The same specialists under another policy; nothing is loaded again."""
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
-        return SafetyAnalyst(self.generators, chosen, self.taxonomy, self.batch_size)
+        return SafetyAnalyst(self.generators, chosen, self.taxonomy, self.batch_size, raw=self.raw)
 
     def analyze(self, scenario: Scenario | str) -> Analysis:
         """Analyses one scenario; a string is taken as a prompt."""
@@ -306,8 +323,9 @@ class SafetyAnalyst:
             return self.assessor.assess(trees, id="tree" if id is None else id)
         kept = trees
         return self.assessor.assess(
-            kept.trees, id=kept.id if id is None else id, type=kept.type, defects=kept.defects, provenance=kept.provenance
-        )
+            kept.trees, id=kept.id if id is None else id, type=kept.type, defects=kept.defects, provenance=kept.provenance,
+            generations=kept.generations,
+        )  # fmt: skip
 
     def _analyze_batch(self, scenarios: Sequence[Scenario]) -> list[Analysis]:
         if not scenarios:
@@ -333,6 +351,7 @@ class SafetyAnalyst:
             type=scenario.type,
             defects=tuple(dict.fromkeys(defects)),
             provenance={kind: _provenance(it.provenance) for kind, it in made.items()},
+            generations={kind: it.written() for kind, it in made.items()} if self.raw == "kept" else None,
         )
 
 

@@ -16,7 +16,7 @@ Source: SafetyAnalyst (arXiv 2410.16665), section 2.3; the published fit has 29 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -106,6 +106,14 @@ class FeatureSpace:
             cells = np.atleast_1d(self._ids[kind][at]).ravel()
             self._memo[key] = cells
         return cells
+
+    def ids(self, kind: TreeKind) -> Ints:
+        """Cell indices laid out over (action, effect, extent, likelihood, immediacy), for a kind that the space counts."""
+        return self._ids[kind]
+
+    def positions(self, kind: TreeKind) -> dict[str, Mapping[str | None, int]]:
+        """Per feature (action, effect, extent, likelihood, immediacy) where in `ids` each canonical name stands."""
+        return dict(zip(("action", "effect", "extent", "likelihood", "immediacy"), self._index[kind], strict=True))
 
     def featurize(self, trees: Iterable[HarmBenefitTree]) -> FeatureMatrix:
         """Counts the cells of every tree.

@@ -148,23 +148,36 @@ def read_yaml(path: Path | str, *, error: type[ConfigError] = ConfigError) -> di
         ConfigError: The file is missing, too large, not UTF-8, not YAML, nested too deep, not a mapping, or has a key twice, a
             key that is not text, an alias or an unknown tag. It names the file, the line and, where there is one, the key.
     """
-    text = _read_text(Path(path), error)
+    return parse_yaml(_read_text(Path(path), error), file=path, error=error)
+
+
+def parse_yaml(text: str, *, file: Path | str, error: type[ConfigError] = ConfigError) -> dict[str, object]:
+    """Reads the text of a YAML document whose top is a mapping.
+
+    Args:
+        text: The document.
+        file: Where it comes from, for the message.
+        error: Class of the error raised.
+
+    Raises:
+        ConfigError: As for `read_yaml`.
+    """
     try:
         _check_events(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if not isinstance(node, yaml.MappingNode):
-                raise error("the file does not hold a mapping", file=path, expected="`key: value` lines at the top")
+                raise error("the file does not hold a mapping", file=file, expected="`key: value` lines at the top")
             for fault in _key_faults(node, ""):
-                raise error(f"line {fault.line}: {fault.problem}", file=path, key=fault.key)
+                raise error(f"line {fault.line}: {fault.problem}", file=file, key=fault.key)
             value: dict[str, object] = loader.construct_document(node)
         finally:
             loader.dispose()
     except yaml.YAMLError as exc:
-        raise error(_yaml_problem(exc), file=path, expected="YAML") from exc
+        raise error(_yaml_problem(exc), file=file, expected="YAML") from exc
     except (ValueError, OverflowError) as exc:  # a date such as 2026-13-45, a number too long to read
-        raise error(f"a value cannot be read: {exc}", file=path, expected="YAML") from exc
+        raise error(f"a value cannot be read: {exc}", file=file, expected="YAML") from exc
     return value
 
 

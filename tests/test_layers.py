@@ -12,17 +12,16 @@ PACKAGE = Path(__file__).parent.parent / "safetyanalyst"
 FLOORS = {
     "errors": 0, "version": 0, "records": 0.1, "resources": 0.1,
     "trees": 1, "taxonomy": 1.1, "scenarios": 1.2, "scenario_formats": 1.3,
-    "weights": 1.9, "features": 2, "aggregation": 3, "policy": 4, "bootstrap": 4.1, "explanation": 5,
-    "weight_names": 2.1, "edits": 3.6, "pins": 3.7, "deployment": 3.8, "steering": 4.05,
+    "weights": 1.9, "features": 2, "weight_names": 2.1, "projection": 2.1,
+    "aggregation": 3, "edits": 3.6, "pins": 3.7, "deployment": 3.8,
+    "policy": 4, "steering": 4.05, "bootstrap": 4.1, "comparison": 4.2,
+    "explanation": 5,
     "generation": 2,
     "analyst": 6,
     "pipelines": 7, "report": 7.1,
     "cli": 8,
 }  # fmt: skip
-SCORING = {
-    "weights", "features", "aggregation", "policy", "bootstrap", "explanation",
-    "weight_names", "edits", "pins", "deployment", "steering",
-}  # fmt: skip
+SCORING = {name for name, floor in FLOORS.items() if 1.9 <= floor < 6} - {"generation"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -55,6 +55,9 @@ def analyze(
     config: ConfigOption = "embedded",
     policy: PolicyOption = None,
     out: OutOption = None,
+    has_raw: Annotated[
+        bool, typer.Option("--with-raw", help="Keep the text that each specialist wrote, in JSON: for an audit.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -68,10 +71,10 @@ def analyze(
         raise typer.BadParameter("give either a TEXT (or '-' for standard input) or --file")
     if out is not None and not files:
         raise typer.BadParameter("--out needs --file: only a file can be read again to resume")
-    analyst = SafetyAnalyst.from_config(config, policy=policy)
-    items = examples_of(files, format) if files else _from_text(text or "", format)
+    analyst = SafetyAnalyst.from_config(config, policy=policy, raw="kept" if has_raw else "dropped")
+    items = from_files(files, format) if files else _from_text(text or "", format)
     if out is not None:
-        run = f"{config} {_content(config)} {_models(analyst)}"
+        run = f"{config} {_content(config)} {_models(analyst)}{' with raw' if has_raw else ''}"
         results = _result_file(out, "analyze", files, run, analyst.policy, format=read_as)
         _to_file(results, analyst.analyze_many(results.remaining(items)), analyst.policy, is_quiet=quiet)
         return
@@ -104,7 +107,10 @@ def assess(
     def one(item: StoredTrees | ReadFailure) -> Analysis | FailedItem:
         if not isinstance(item, StoredTrees):
             return assessor.fail(item)
-        return assessor.assess(item.trees, id=item.id, type=item.type, defects=item.defects, provenance=item.provenance)
+        return assessor.assess(
+            item.trees, id=item.id, type=item.type, defects=item.defects, provenance=item.provenance,
+            generations=item.generations,
+        )  # fmt: skip
 
     items = chain.from_iterable(read_trees(path, assessor.taxonomy) for path in files)
     if out is not None:
@@ -125,8 +131,8 @@ def _from_text(text: str, format: str) -> Iterator[Example | ReadFailure]:
         yield from read_examples([text.encode("utf-8", "surrogatepass")], format, name="TEXT")
 
 
-def examples_of(files: Iterable[Path], format: str) -> Iterator[Example | ReadFailure]:
-    """Scenarios of files, one file after the other."""
+def from_files(files: Iterable[Path], format: str) -> Iterator[Example | ReadFailure]:
+    """The scenarios of several files, with the ids that their analyses have."""
     from safetyanalyst.scenarios import read_examples
 
     paths = list(files)

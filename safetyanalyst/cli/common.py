@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,10 +50,10 @@ def progress(description: str, *, total: int | None, is_shown: bool) -> Iterator
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """What to call files in results: by their stems, or by their paths where two stems are alike."""
-    stems = Counter(path.stem for path in paths)
-    names = (path.stem if stems[path.stem] == 1 else str(path) for path in paths)
-    return [name.encode("utf-8", "backslashreplace").decode() for name in names]  # bytes that are no text
+    """What to call files in results; see `pipelines.dataset.file_names`."""
+    from safetyanalyst.pipelines.dataset import file_names
+
+    return file_names(paths)
 
 
 def existing(paths: Iterable[Path]) -> list[Path]:

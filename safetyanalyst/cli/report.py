@@ -88,7 +88,7 @@ def _read(files: list[Path], bound: BoundPolicy, *, is_shown: bool) -> _Stored:
 
 def _joined(files: list[Path], format: str, stored: _Stored) -> dict[str, Example]:
     """Scenarios by id. An id that stands for several texts, or for a place in one of several files, joins to none of them."""
-    from safetyanalyst.cli.analyze import PLACE, examples_of
+    from safetyanalyst.cli.analyze import PLACE, from_files
     from safetyanalyst.scenarios import ReadFailure, dump_scenario
 
     has_places = len(set(stored.files)) == 1
@@ -96,7 +96,7 @@ def _joined(files: list[Path], format: str, stored: _Stored) -> dict[str, Exampl
     found: dict[str, Example] = {}
     several: set[str] = set()
     unreadable = 0
-    for item in examples_of(files, format):
+    for item in from_files(files, format):
         if isinstance(item, ReadFailure):
             unreadable += 1
         elif item.scenario.id in wanted:

@@ -22,6 +22,22 @@ from safetyanalyst.trees import Defect, Provenance, Tree, TreeKind
 from safetyanalyst.version import __version__
 
 
+class WrittenText(Record):
+    """What a generator wrote for one tree, word for word.
+
+    Attributes:
+        text: The text that the tree was read from; `None` when the generator predicts trees and writes no text.
+        attempts: How many times its model was asked.
+        prompt_tokens: Tokens read, 0 when the generator does not count.
+        completion_tokens: Tokens written, likewise.
+    """
+
+    text: str | None
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class Generation(Record):
     """What one generator made of one scenario.
 
@@ -46,6 +62,14 @@ class Generation(Record):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     provenance: Provenance
+
+    def written(self) -> WrittenText:
+        """What was written. An empty text has a defect that says so; a model that writes none has no such defect."""
+        is_text = bool(self.raw) or any(defect.code == "empty_output" for defect in self.defects)
+        text = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in self.raw) if is_text else None
+        return WrittenText(
+            text=text, attempts=self.attempts, prompt_tokens=self.prompt_tokens, completion_tokens=self.completion_tokens
+        )
 
 
 @runtime_checkable

@@ -14,13 +14,15 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
-from safetyanalyst.generation import notation, parsing
+from safetyanalyst.generation import WrittenText, notation, parsing
 from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Tree, TreeKind
 
+PLACE = re.compile(r"line-\d+")
+"""The ids of records that have none of their own."""
 _PUBLISHED_KEYS = ("tree", "harm-benefit tree")  # ours, and the column of the published dataset
 _LABEL_KEYS = ("label", "harmful")
 _LABEL_WORDS: dict[str, Literal[0, 1]] = {"safe": 0, "unsafe": 1}  # labels are written as those of scenarios are
@@ -28,6 +30,7 @@ _TYPES = ("prompt", "exchange", "trajectory")
 _NO_LOSS = frozenset({"spelling", "surrounding_text", "unknown_key", "unknown_step", "invalid_characters"})  # leave no null
 _EFFECT = re.compile(r"(?P<effect>(?P<effects>.*\.effects)\[\d+\])(\.\w+)?")
 _defects: TypeAdapter[tuple[Defect, ...]] = TypeAdapter(tuple[Defect, ...])
+_writings: TypeAdapter[dict[TreeKind, WrittenText]] = TypeAdapter(dict[TreeKind, WrittenText])
 _provenances: TypeAdapter[dict[TreeKind, Provenance]] = TypeAdapter(dict[TreeKind, Provenance])
 
 
@@ -40,6 +43,7 @@ class StoredTrees(Record):
         trees: Harm and benefit tree, `None` for a missing one.
         defects: Those stored with the trees, and those found while reading.
         provenance: As stored, when it is of our form; nothing else of a record is passed on to what is made of it.
+        generations: What the generators wrote, as stored, when it is of our form.
         label: 1 harmful, 0 harmless, `None` unlabelled.
         fields: The other scalar keys of the row.
     """
@@ -49,6 +53,7 @@ class StoredTrees(Record):
     trees: HarmBenefitTree
     defects: tuple[Defect, ...] = ()
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
+    generations: dict[TreeKind, WrittenText] | None = None
     label: Literal[0, 1] | None = None
     fields: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
@@ -61,10 +66,15 @@ def read_trees(source: Path | BinaryIO | Iterable[bytes], taxonomy: Taxonomy) ->
     An analysis that failed when it was made (`error`) stays a failure.
 
     Args:
-        source: A file, a stream or lines of bytes.
+        source: A file, a stream or lines of bytes. A file `*.parquet` is a feature dataset (`pipelines.parquet`).
         taxonomy: What the trees speak of.
     """
     if isinstance(source, Path):
+        if source.suffix == ".parquet":
+            from safetyanalyst.pipelines.parquet import read_parquet  # needs an extra
+
+            yield from read_parquet(source, taxonomy)
+            return
         with source.open("rb") as lines:
             yield from read_trees(lines, taxonomy)
         return
@@ -77,6 +87,13 @@ def file_hash(path: Path) -> str:
     """sha256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """What to call files in results: by their stems, or by their paths where two stems are alike."""
+    stems = Counter(path.stem for path in paths)
+    names = (path.stem if stems[path.stem] == 1 else str(path) for path in paths)
+    return [name.encode("utf-8", "backslashreplace").decode() for name in names]  # bytes that are no text
 
 
 def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | ReadFailure:
@@ -93,10 +110,24 @@ def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | Re
         expected = "an object with 'trees' or 'tree', or a list of stakeholders"
         found = loaded.defects[0].found if loaded.defects else type(value).__name__
         return ReadFailure(id=place, line=number, error=f"not readable as JSON: {found!r} (expected {expected})")
-    id = well_formed(str(value["id"])) if isinstance(value.get("id"), str | int) else place
+    return read_record(value, number, taxonomy, loaded.defects)
+
+
+def read_record(
+    value: dict[str, Any], number: int, taxonomy: Taxonomy, defects: tuple[Defect, ...] = ()
+) -> StoredTrees | ReadFailure:
+    """Reads one record, whatever file it stood in.
+
+    Args:
+        value: As JSON has it.
+        number: Its line or row, from 1.
+        taxonomy: What the trees speak of.
+        defects: Found on the way to it.
+    """
+    id = well_formed(str(value["id"])) if isinstance(value.get("id"), str | int) else f"line-{number}"
     if isinstance(value.get("error"), str):
         return ReadFailure(id=id, line=number, error=well_formed(value["error"]))
-    return _read_record(id, number, value, loaded.defects, taxonomy)
+    return _read_record(id, number, value, defects, taxonomy)
 
 
 def _read_record(
@@ -128,6 +159,7 @@ def _read_record(
         trees=pair.trees,
         defects=tuple(dict.fromkeys((*stored, *defects, *found))),
         provenance=_provenance(value.get("provenance")),
+        generations=_written(value.get("generations")),
         label=None if label is None else 1 if label else 0,
         fields=_scalars(value),
     )
@@ -193,6 +225,13 @@ def _provenance(value: object) -> dict[str, JsonValue]:
         return {kind: it.model_dump() for kind, it in _provenances.validate_python(value).items()}
     except ValidationError:
         return {}
+
+
+def _written(value: object) -> dict[TreeKind, WrittenText] | None:
+    try:
+        return None if value is None else _writings.validate_python(value)
+    except ValidationError:
+        return None
 
 
 def _scalars(value: dict[str, Any]) -> dict[str, str | int | float | bool | None]:

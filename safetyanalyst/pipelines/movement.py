@@ -1,0 +1,243 @@
+"""What moved the flipped scenarios across their cuts: by weight, by action group, by stakeholder.
+
+The change of a distance to a cut is the change of the score's end minus the change of the cut. The first is shared among the
+weights (`comparison.shapley`), the second is the threshold's and the band's. An effect with a feature that was not read stands
+in the cell that is worst, or best, under each policy; where that is another cell under the other policy, the weights are
+credited with the mean change of the two cells, and the rest is put down to what is missing. All parts add up to the change.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from safetyanalyst.comparison import Comparison
+from safetyanalyst.features import FeatureMatrix, FeatureSpace, slug
+from safetyanalyst.pipelines.corpus import Corpus
+from safetyanalyst.pipelines.crossings import ON_MISSING, Crossings
+from safetyanalyst.projection import lift, project
+from safetyanalyst.weights import Floats, Ints, WeightProducts
+
+Bools = npt.NDArray[np.bool_]
+BENEFITS, UNREAD, LOST, SETTINGS = "(benefits)", "(unread)", "(lost)", "(settings)"
+MISSING = "what is missing"
+
+
+class Movement(NamedTuple):
+    """Parts of the change of the f distances.
+
+    Attributes:
+        names: n parts.
+        values: (f, n) what each part added; infinite where a bound appeared or vanished.
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+
+
+class Tally(NamedTuple):
+    """In how many flips a part had a share.
+
+    Attributes:
+        name: Of the part.
+        harsher: Flips to a harsher decision that it led: of all parts it moved the score most towards the new decision.
+        milder: The same to a milder decision.
+        moved: Flips in which it moved the score towards the new decision at all.
+    """
+
+    name: str
+    harsher: int
+    milder: int
+    moved: int
+
+
+class Movements:
+    """Computes the parts for the flips of a corpus.
+
+    Args:
+        corpus: n scenarios.
+        comparison: The two policies.
+        flips: The f that change their decision.
+    """
+
+    def __init__(self, corpus: Corpus, comparison: Comparison, flips: Crossings) -> None:
+        self._corpus = corpus
+        self._comparison = comparison
+        self._flips = flips
+
+    @cached_property
+    def by_weight(self) -> Movement:
+        """Parts by weight that differs, by what is missing, and by setting; they add up to the change of the distance."""
+        comparison, matrix, is_high = self._comparison, self._matrix, self._flips.is_high
+        shares = comparison.shares(comparison.space.levels).toarray()
+        weights = matrix.counts @ shares
+        least, most = self._extremes(matrix.space.levels, matrix.patterns)
+        if matrix.patterns:
+            ends = [matrix.partial @ ((shares[it.at_a] + shares[it.at_b]) / 2.0) for it in (least, most)]
+            weights += np.where(is_high[:, None], ends[1], ends[0])
+        missing = _by_end(matrix.partial, least.switch, most.switch, is_high) + self._lost()
+        names, settings = self._settings()
+        has_crossing = (self._flips.comparison != ON_MISSING)[:, None]
+        parts = np.column_stack((weights, missing, settings))
+        return Movement((*comparison.names, MISSING, *names), np.where(has_crossing, parts, 0.0))
+
+    @cached_property
+    def by_group(self) -> Movement:
+        """Parts by action group; benefits, effects whose action was not read, lost subtrees and settings stand beside them."""
+        matrix, is_high = self._matrix, self._flips.is_high
+        groups = tuple(group.key for group in matrix.space.taxonomy.action_groups)
+        of_cell, n = _group_of_cells(matrix.space, groups), len(groups) + 2
+        before, after = self._values(matrix.space.levels)
+        into = np.zeros((len(of_cell), n))
+        into[np.arange(len(of_cell)), of_cell] = after - before
+        values = matrix.counts @ into
+        if matrix.patterns:
+            found = [np.unique(of_cell[cells]) for cells in matrix.patterns]
+            of_pattern = np.array([it[0] if len(it) == 1 else n - 1 for it in found])
+            ends = []
+            for it in self._extremes(matrix.space.levels, matrix.patterns):
+                into = np.zeros((len(of_pattern), n))
+                into[np.arange(len(of_pattern)), of_pattern] = it.change
+                ends.append(matrix.partial @ into)
+            values += np.where(is_high[:, None], ends[1], ends[0])
+        return Movement((*groups, BENEFITS, UNREAD, LOST, SETTINGS), np.column_stack((values, *self._rest())))
+
+    def tally_stakeholders(self, directions: Ints) -> list[Tally]:
+        """In how many flips the effects on each stakeholder moved the score.
+
+        Args:
+            directions: (f,) +1 where the decision became harsher, -1 where milder.
+        """
+        corpus, flips = self._corpus, self._flips
+        n_parts = np.diff(corpus.starts)[flips.rows]
+        flip = np.repeat(np.arange(len(flips.rows)), n_parts)
+        first = np.cumsum(n_parts) - n_parts
+        rows = np.repeat(corpus.starts[flips.rows] - first, n_parts) + np.arange(len(flip))
+        products = lift(corpus.space, self._comparison.space).levels  # stakeholders are many: the weights go to their cells
+        before, after = self._values(products)
+        parts = corpus.parts.select(rows)
+        least, most = self._extremes(products, parts.patterns)
+        values = parts.counts @ (after - before) + _by_end(parts.partial, least.change, most.change, flips.is_high[flip])
+        rest = np.column_stack(self._rest())
+        n_names = len(corpus.stakeholders)
+        entry = np.concatenate((flip, *[np.arange(len(flips.rows))] * 2))
+        name = np.concatenate((corpus.stakeholder[rows], np.repeat((n_names, n_names + 1), len(flips.rows))))
+        moved = np.concatenate((values, rest.T.ravel()))
+        return _tally((*corpus.stakeholders, LOST, SETTINGS), _Entries(entry, name, moved), flips, directions)
+
+    @cached_property
+    def _matrix(self) -> FeatureMatrix:
+        """The flips in the space that both policies share."""
+        return project(self._corpus.matrix.select(self._flips.rows), self._comparison.space)
+
+    def _values(self, products: WeightProducts) -> tuple[Floats, Floats]:
+        """Value of every cell under each policy."""
+        return products.values(self._comparison.levels_a), products.values(self._comparison.levels_b)
+
+    def _extremes(self, products: WeightProducts, patterns: tuple[Ints, ...]) -> tuple[_Extremes, _Extremes]:
+        """The least and the greatest cell of every pattern."""
+        values = self._values(products)
+        return _Extremes.of(patterns, *values, np.argmin), _Extremes.of(patterns, *values, np.argmax)
+
+    def _rest(self) -> tuple[Floats, Floats]:
+        """(f,) what lost subtrees moved, and what settings did."""
+        _, settings = self._settings()
+        return np.where(self._flips.comparison == ON_MISSING, 0.0, self._lost()), settings.sum(axis=1)
+
+    def _lost(self) -> Floats:
+        """(f,) the change of an end that is infinite under one of the policies; else 0."""
+        before, after = self._flips.distance_a, self._flips.distance_b
+        is_one = np.isinf(before) != np.isinf(after)
+        return np.where(is_one, np.where(is_one, after, 0.0) - np.where(is_one, before, 0.0), 0.0)
+
+    def _settings(self) -> tuple[tuple[str, ...], Floats]:
+        """Names of settings, and (f, 4) what they moved; `on_missing` moves no score and comes last, with 0."""
+        a, b = self._comparison.a.policy, self._comparison.b.policy
+        is_upper, has = self._flips.is_upper, self._flips.comparison != ON_MISSING
+        values = (
+            np.where(has, a.threshold - b.threshold, 0.0),
+            np.where(has & is_upper, a.review_band.above - b.review_band.above, 0.0),
+            np.where(has & ~is_upper, b.review_band.below - a.review_band.below, 0.0),
+        )
+        names = "threshold", "review_band.above", "review_band.below", "on_missing"
+        return names, np.column_stack((*values, np.zeros(len(has))))
+
+
+def tally(movement: Movement, flips: Crossings, directions: Ints) -> list[Tally]:
+    """In how many flips each part had a share; parts that had none are left out, the greatest first.
+
+    Args:
+        movement: n parts of f flips.
+        flips: The flips.
+        directions: (f,) +1 where the decision became harsher, -1 where milder.
+    """
+    f, n = movement.values.shape
+    entry, name = np.repeat(np.arange(f), n), np.tile(np.arange(n), f)
+    return _tally(movement.names, _Entries(entry, name, movement.values.ravel()), flips, directions)
+
+
+class _Entries(NamedTuple):
+    """What parts moved in flips: three arrays of one length."""
+
+    flip: Ints
+    name: Ints
+    value: Floats
+
+
+class _Extremes(NamedTuple):
+    """For each pattern the cell at one end under either policy.
+
+    Attributes:
+        at_a, at_b: (patterns,) cells.
+        change: (patterns,) value of the second under the second policy, minus that of the first under the first.
+        switch: (patterns,) what of it comes from the end's being another cell.
+    """
+
+    at_a: Ints
+    at_b: Ints
+    change: Floats
+    switch: Floats
+
+    @classmethod
+    def of(cls, patterns: tuple[Ints, ...], cell_a: Floats, cell_b: Floats, end: Any) -> _Extremes:
+        at_a = np.array([cells[end(cell_a[cells])] for cells in patterns], np.int64)
+        at_b = np.array([cells[end(cell_b[cells])] for cells in patterns], np.int64)
+        switch = ((cell_b[at_b] - cell_b[at_a]) + (cell_a[at_b] - cell_a[at_a])) / 2.0
+        return cls(at_a, at_b, cell_b[at_b] - cell_a[at_a], switch)
+
+
+def _by_end(partial: Any, least: Floats, most: Floats, is_high: Bools) -> Floats:
+    if not partial.shape[1]:
+        return np.zeros(partial.shape[0])
+    chosen: Floats = np.where(is_high, partial @ most, partial @ least)
+    return chosen
+
+
+def _group_of_cells(space: FeatureSpace, groups: tuple[str, ...]) -> Ints:
+    """(cells,) index of the action group of each cell; `len(groups)` for benefits."""
+    found = np.full(space.n_cells, len(groups))
+    if "harm" in space.spec.kinds:
+        group = {slug(it.name): it.group for it in space.taxonomy.harm_actions}
+        for key, ids in zip(space.action_keys, space.ids("harm"), strict=True):
+            found[ids.ravel()] = groups.index(group[key] if space.spec.action == "leaf" else key)
+    return found
+
+
+def _tally(names: tuple[str, ...], entries: _Entries, flips: Crossings, directions: Ints) -> list[Tally]:
+    """Counts entries; a flip that no part moved towards its decision is led by the last part, which stands for the settings."""
+    moved = entries.value * flips.toward[entries.flip]
+    moves = moved > 0
+    flip, name, moved = entries.flip[moves], entries.name[moves], moved[moves]
+    n = len(names)
+    leader = np.full(len(flips.rows), n - 1)
+    order = np.lexsort((-np.arange(len(flip)), moved, flip))  # the greatest last; of equals the first
+    leader[flip[order]] = name[order]
+    harsher = np.bincount(leader[directions > 0], minlength=n)
+    milder = np.bincount(leader[directions < 0], minlength=n)
+    counts = np.bincount(name, minlength=n)
+    seen = np.flatnonzero(counts + harsher + milder)
+    found = [Tally(names[i], int(harsher[i]), int(milder[i]), int(counts[i])) for i in seen]
+    return sorted(found, key=lambda it: (-it.harsher - it.milder, -it.moved))
