@@ -181,7 +181,9 @@ def add_scenarios(
         columns: To add to.
         strings: To add to.
     """
-    for name in ("defect_code", "defect_place", "defect_found", "message_role", "message_step", "message_text", "field"):
+    for name in ("id", "source", "error", "type", "label", "defects", "defect_code", "defect_place", "defect_found"):
+        columns.add(name)
+    for name in ("fields", "field", "messages", "message_role", "message_step", "message_text"):
         columns.add(name)
     for item, source in zip(items, sources, strict=True):
         example = examples.get(item.id)

@@ -233,8 +233,11 @@ def test_a_level_cannot_pass_its_neighbour_and_the_page_says_so(show: Open) -> N
     opened.type("harm/extent/substantial", 0.1)
     assert opened.run("() => SA.app.edits.now.levels.every((it) => it >= 0 && it <= 1)")
     assert opened.number("harm/extent/substantial").get_attribute("title") == repr(BALANCED.weights["harm/extent/significant"])
-    opened.type(PRIVACY, 7.0)
-    assert opened.number(PRIVACY).input_value() == "1"
+    for typed in ("7", "8", "-3", ""):
+        opened.number(PRIVACY).fill(typed)
+        opened.number(PRIVACY).press("Enter")
+        opened.number(PRIVACY).blur()
+        assert opened.number(PRIVACY).input_value() == ("0" if typed in ("-3", "") else "1")
 
 
 def test_the_downloaded_policy_is_the_browser_s_to_the_last_bit(show: Open, tmp_path: Path) -> None:
@@ -546,6 +549,31 @@ def test_it_fits_and_everything_has_a_name(show: Open, scheme: str, width: int) 
     assert [id for id, count in Counter(ids).items() if count > 1] == []
     roles = ("banner", "main", "tablist") if width < 1000 else ("banner", "main", "tablist", "search", "listbox", "tree")
     assert [role for role in roles if opened.page.get_by_role(role).count() != 1] == []
+
+
+def test_on_a_narrow_screen_the_scenario_that_was_chosen_out_of_sight_is_drawn(show: Open) -> None:
+    items = mixed(12)
+    opened = show(items, width=390)
+    opened.page.locator('#pickers select[name="sort"]').select_option("file")
+    opened.page.locator(".row").first.click()
+    assert opened.page.locator("#detail h2").inner_text() == "m0"
+    opened.page.locator('[data-tab="list"]').click()
+    opened.page.locator("#rows").focus()
+    opened.page.keyboard.press("j")
+    opened.page.locator('[data-tab="detail"]').click()
+    assert opened.page.locator("#detail h2").inner_text() == "m1"
+    second = items[1]
+    assert isinstance(second, StoredTrees)
+    leaves = sum(len(list(it.leaves())) for it in (second.trees.harm, second.trees.benefit) if it is not None)
+    opened.page.wait_for_selector(".node")
+    assert opened.page.locator(".node.effect").count() == leaves > 0
+
+
+def test_a_page_without_scenarios_and_a_page_with_one_open(show: Open) -> None:
+    assert show([]).page.locator("#found").inner_text() == "0 scenarios"
+    one = show(synthetic(1, TAXONOMY, n_effects=3))
+    assert one.page.locator("#detail h2").inner_text() == "s0"
+    assert one.page.locator(".node.effect").count() == 3
 
 
 def test_a_missing_tree_is_said_and_counts_as_without_bound(show: Open) -> None:

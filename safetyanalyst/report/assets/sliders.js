@@ -130,6 +130,7 @@
 
     type(key, number) {
       const wanted = number.valueAsNumber;
+      this.rows.get(key).shown = undefined; // whatever was typed, what is shown afterwards is the value
       this.app.act(() => { this.move(key, wanted); this.app.edits.commit(); });
     }
 

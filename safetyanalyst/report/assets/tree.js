@@ -26,6 +26,8 @@
 
     show(trees) {
       this.trees = trees;
+      this.nodes = undefined; // what is drawn is of another scenario; out of sight, it is drawn when it comes into sight
+      this.drawnWidth = 0;
       if (this.box.clientWidth > 0) this.draw();
     }
 
