@@ -20,7 +20,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-SUFFIXES = {".py", ".yaml", ".safetensors", ".json", ".typed"}
+SUFFIXES = {".py", ".yaml", ".safetensors", ".json", ".typed", ".html", ".css", ".js", ".LICENSE"}
 MAX_WHEEL, MAX_CORE = 20_000_000, 400_000_000
 
 
@@ -72,6 +72,8 @@ def test_the_wheel_holds_taxonomies_configurations_and_weights(wheel: Path) -> N
     assert set(sources("safetyanalyst")) <= names
     assert any(name.endswith(".safetensors") for name in names)
     assert {"safetyanalyst/taxonomies/safetyanalyst-v1.yaml", "safetyanalyst/configs/policies/balanced.yaml"} <= names
+    assets = "safetyanalyst/report/assets"
+    assert {f"{assets}/{name}" for name in ("page.html", "page.css", "main.js", "vendor/d3-hierarchy.LICENSE")} <= names
 
 
 def test_the_wheel_holds_nothing_stray(wheel: Path) -> None:
@@ -102,6 +104,9 @@ def test_the_installed_command_works_from_another_directory(installed: Path, tmp
     assert re.fullmatch(r"safetyanalyst \d+\.\d+\.\d+\S*\n", run(command, "--version"))
     for taxonomy in ("safetyanalyst-v1", "agents-v1"):
         assert "good" in run(command, "taxonomy", "check", taxonomy)
+    (tmp_path / "one.jsonl").write_text(json.dumps(analysis) + "\n", encoding="utf-8")
+    run(command, "report", "one.jsonl", "--html", "one.html")
+    assert "d3js.org" in (tmp_path / "one.html").read_text(encoding="utf-8")
 
 
 def test_the_core_stays_small_and_without_heavy_libraries(wheel: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from safetyanalyst.cli import align, analyze, audit, explain, learn, policies, policy_review, taxonomies
+from safetyanalyst.cli import align, analyze, audit, explain, learn, policies, policy_review, report, taxonomies
 from safetyanalyst.cli.common import EXIT_USAGE
 from safetyanalyst.errors import SafetyAnalystError
 from safetyanalyst.version import __version__
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("analyze")(analyze.analyze)
 app.command("assess")(analyze.assess)
 app.command("explain")(explain.explain)
+app.command("report")(report.report)
 app.command("evaluate")(learn.evaluate)
 app.add_typer(learn.train_app, name="train")
 app.add_typer(align.align_app, name="align")

@@ -39,7 +39,8 @@ FileOption = Annotated[
 FormatOption = Annotated[
     str, typer.Option("--format", help="auto, text, lines, jsonl, openai, anthropic, r-judge or soda.", metavar="NAME")
 ]
-_PLACE = re.compile(r"(line|item)-\d+|text|input")  # the ids that readers give
+PLACE = re.compile(r"(line|item)-\d+|text|input")
+"""The ids that readers give to what has none."""
 _DECISIONS = {decision: decision for decision in ("allow", "review", "block")}
 OutOption = Annotated[
     Path | None,
@@ -150,7 +151,7 @@ def _renamed(item: Example | ReadFailure, name: str) -> Example | ReadFailure:
 
 
 def _place(id: str, name: str) -> str:
-    return f"{name}:{id}" if _PLACE.fullmatch(id) else id
+    return f"{name}:{id}" if PLACE.fullmatch(id) else id
 
 
 def _noting(items: Iterable[Example | ReadFailure], taken: deque[Example | ReadFailure]) -> Iterator[Example | ReadFailure]:
