@@ -23,6 +23,7 @@ from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
 
 REVIEWED, MISSED = 0.10, 0.05  # shares
+VERSION = "2"  # counted up with every fit that ships
 REPLICATES = 200  # refits on resampled rows, for the intervals of the weights
 RIDGE = 0.003  # no weight is left where it happened to start, or at 0 or 1 for want of rows
 
@@ -46,6 +47,7 @@ def main() -> None:
     cut = round(float(np.quantile(scores[labels == 1], MISSED)), 2)
     balanced = fitted.model_copy(
         update={
+            "version": VERSION,
             "description": "For general use with the embedded specialists: aligned to teacher labels on trees predicted out of "
             "fold; a tenth of those texts falls into the review band.",
             "review_band": ReviewBand(below=band, above=band),
@@ -54,6 +56,7 @@ def main() -> None:
     strict = fitted.model_copy(
         update={
             "name": "strict",
+            "version": VERSION,
             "description": "For deployments where a missed harm costs more than many false alarms: the weights of balanced, "
             "cut so that out of fold one in twenty unsafe texts is allowed; blocks when something is missing.",
             "threshold": cut,
