@@ -30,7 +30,7 @@ from safetyanalyst.trees import TREE_KINDS, TreeKind
 
 Verdict = Literal["SAFE", "UNSAFE"]
 _LONGEST_NAME = 60
-_KEPT = frozenset(" '-,&/")
+_KEPT = frozenset(" '-,&/+")
 _VERDICT_WORDS = re.compile(r"(?i)(un)?safe|verdict|reason")
 _ALLOWED: dict[Decision, str] = {"allow": "Allowed", "review": "For a person to decide", "block": "Blocked"}
 

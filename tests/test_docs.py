@@ -132,7 +132,8 @@ def run_python(block: Block, page: Path, namespace: dict[str, object]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = tmp_path / "session"
-    session.mkdir()
+    (session / "docs").mkdir(parents=True)
+    (session / "docs" / "data").symlink_to(ROOT / "docs" / "data")  # the clone that a page says it is read in
     monkeypatch.chdir(session)
     monkeypatch.syspath_prepend(str(session))
     namespace: dict[str, object] = {"__name__": "__main__"}

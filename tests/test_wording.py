@@ -62,8 +62,12 @@ def test_every_judgement_has_the_form(case: Reweighing) -> None:
 def test_names_are_short_and_on_one_line(text: str) -> None:
     name = plain_name(text)
     assert len(name) <= 60
-    assert all(c.isalnum() or c in " '-,&/…" for c in name)
+    assert all(c.isalnum() or c in " '-,&/+…" for c in name)
     assert "SAFE" not in name.upper() or name == re.sub("(?i)safe", "safe", name)
+
+
+def test_every_listed_stakeholder_keeps_its_name() -> None:
+    assert [name for name in TAXONOMY.stakeholders if plain_name(name) != name] == []
 
 
 def test_what_is_told() -> None:
