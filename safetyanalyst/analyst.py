@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 
 from safetyanalyst import generation, resources
+from safetyanalyst.calibration import ProbabilityInterval
 from safetyanalyst.errors import BackendError
 from safetyanalyst.explanation import Contribution, Explanation, Interval, explain
 from safetyanalyst.generation import Generation, TreeGenerator
@@ -83,6 +84,7 @@ class Analysis(Record):
         ground: Why that decision.
         policy: Which policy decided.
         provenance: Where each tree comes from; empty for trees that came without.
+        probability: Of "harmful", where the policy is calibrated: an interval while the score is one.
     """
 
     id: str
@@ -94,6 +96,7 @@ class Analysis(Record):
     ground: Ground
     policy: PolicyReference
     provenance: dict[str, JsonValue]
+    probability: ProbabilityInterval | None = None
 
     @property
     def score(self) -> float | None:
@@ -122,7 +125,7 @@ class Analysis(Record):
     def to_json(self) -> dict[str, Any]:
         """The published form; a bound that does not exist (something could add any amount) is null."""
         trees = {kind: None if tree is None else to_json(tree) for kind, tree in _sides(self.trees)}
-        return {
+        published: dict[str, Any] = {
             "id": self.id,
             "type": self.type,
             "trees": trees,
@@ -136,6 +139,10 @@ class Analysis(Record):
             ],
             "provenance": self.provenance,
         }
+        if self.probability is not None:
+            value = None if self.score is None else self.probability.low
+            published["probability"] = {"value": value, "interval": list(self.probability)}
+        return published
 
 
 def is_failure(missing: Iterable[TreeKind], defects: Sequence[Defect]) -> bool:
@@ -208,9 +215,11 @@ class Assessor:
         """
         explanation = explain(trees, self.bound)
         decision, ground = self.bound.decide(*explanation.interval)
+        calibration = self.bound.calibration
         return Analysis(
             id=id, type=type, trees=trees, defects=tuple(defects), explanation=explanation, decision=decision, ground=ground,
             policy=self._reference, provenance=provenance or {},
+            probability=None if calibration is None else calibration.interval(*explanation.interval),
         )  # fmt: skip
 
     def fail(self, failure: ReadFailure) -> FailedItem:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from safetyanalyst import resources
 from safetyanalyst.aggregation import Start
+from safetyanalyst.calibration import Calibration
+from safetyanalyst.conformal import Guarantee
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec
 from safetyanalyst.records import Record
@@ -30,6 +32,11 @@ Decision = Literal["allow", "review", "block"]
 Ground = Literal["score_above_threshold", "score_not_above_threshold", "score_in_review_band", "something_is_missing"]
 Weight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False, strict=True)]  # strict: `true` is no weight of 1
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+
+
+_SCORING = {"taxonomy", "space", "weights"}
+_DECIDING = _SCORING | {"threshold", "review_band", "on_missing"}
+_CLAIMS = ("calibration", "guarantee")  # in a dump only when they are there
 
 
 class Edit(Record):
@@ -134,6 +141,8 @@ class Policy(Record):
         on_missing: What happens when what could not be read might change the decision: never "allow".
         edits: Changes by hand, oldest first.
         fit: How the weights were aligned, when they were.
+        calibration: Score -> probability, when it was calibrated.
+        guarantee: What the review band guarantees, when it was made to.
     """
 
     name: str = Field(min_length=1)
@@ -147,6 +156,13 @@ class Policy(Record):
     on_missing: Literal["review", "block"] = "review"
     edits: tuple[Edit, ...] = ()
     fit: FitFacts | None = None
+    calibration: Calibration | None = None
+    guarantee: Guarantee | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_claims(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)  # a policy without them has the hash that it had before they existed
+        return {key: value for key, value in data.items() if key not in _CLAIMS or value is not None}
 
     @field_validator("weights", mode="before")
     @classmethod
@@ -172,6 +188,25 @@ class Policy(Record):
     def hash(self) -> str:
         """sha256 over the whole content, hex: two files with the same hash decide alike and tell the same history."""
         return resources.canonical_hash(self.model_dump(mode="json", by_alias=True))
+
+    @property
+    def scoring_hash(self) -> str:
+        """sha256 over what makes a score: taxonomy, space and weights."""
+        return resources.canonical_hash(self.model_dump(mode="json", include=_SCORING))
+
+    @property
+    def deciding_hash(self) -> str:
+        """sha256 over what makes a decision: the same, threshold, review band and `on_missing`."""
+        return resources.canonical_hash(self.model_dump(mode="json", include=_DECIDING))
+
+    @property
+    def lapsed(self) -> tuple[Literal["calibration", "guarantee"], ...]:
+        """Which claims no longer hold, because what they were made for was changed afterwards."""
+        made_for: dict[Literal["calibration", "guarantee"], bool] = {
+            "calibration": self.calibration is None or self.calibration.made_for == self.scoring_hash,
+            "guarantee": self.guarantee is None or self.guarantee.made_for == self.deciding_hash,
+        }
+        return tuple(claim for claim, holds in made_for.items() if not holds)
 
     def steered(
         self, weight: str, value: float, *, reason: str, author: str = "", date: datetime.date, taxonomy: Taxonomy
@@ -211,6 +246,7 @@ class BoundPolicy:
         space: Cells of the taxonomy under the policy's spec.
         levels: (K,) level weights in the order of `space.levels.names`.
         cells: (cells,) signed value of one effect in each cell.
+        calibration: The policy's, when it was made for these weights and this taxonomy.
     """
 
     def __init__(self, policy: Policy, taxonomy: Taxonomy) -> None:
@@ -218,6 +254,8 @@ class BoundPolicy:
         self.space = FeatureSpace(taxonomy, policy.space)
         self.levels = _level_vector(policy, self.space)
         self.cells = self.space.levels.values(self.levels)
+        made = None if "calibration" in policy.lapsed else policy.calibration
+        self.calibration = made if made is not None and made.taxonomy == taxonomy.label else None
 
     def decide(self, low: float, high: float) -> tuple[Decision, Ground]:
         """The decision on a score interval, and on what ground.

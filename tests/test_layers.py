@@ -12,13 +12,14 @@ PACKAGE = Path(__file__).parent.parent / "safetyanalyst"
 FLOORS = {
     "errors": 0, "version": 0, "records": 0.1, "resources": 0.1,
     "trees": 1, "taxonomy": 1.1, "scenarios": 1.2, "scenario_formats": 1.3,
-    "weights": 1.9, "features": 2, "aggregation": 3, "policy": 4, "bootstrap": 4.1, "explanation": 5,
+    "weights": 1.9, "features": 2, "aggregation": 3, "calibration": 3.1, "conformal": 3.2,
+    "policy": 4, "bootstrap": 4.1, "explanation": 5,
     "generation": 2,
     "analyst": 6,
     "pipelines": 7, "report": 7.1,
     "cli": 8,
 }  # fmt: skip
-SCORING = {"weights", "features", "aggregation", "policy", "bootstrap", "explanation"}
+SCORING = {"weights", "features", "aggregation", "calibration", "conformal", "policy", "bootstrap", "explanation"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
