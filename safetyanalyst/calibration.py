@@ -29,6 +29,7 @@ from safetyanalyst.weights import Floats, Ints
 Method = Literal["platt", "isotonic"]
 N_BINS = 10
 LOG_LOSS_CLIP = 1e-6  # no probability counts as surer than this, so that one zero does not make a loss infinite
+_DECIMALS = 9
 _CONSTANT = 1e-12  # margins that differ by less, for their size, are one margin
 
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -186,7 +187,9 @@ def fit_platt(margins: Floats, labels: npt.ArrayLike) -> PlattCurve:
 
 
 def fit_isotonic(margins: Floats, labels: npt.ArrayLike) -> IsotonicCurve:
-    """The rising curve of least squared error; rows of one margin count together.
+    """The rising curve of least squared error; rows of one margin, to nine decimals, count together.
+
+    The same effects summed in another order differ in the last digits: that must not make two margins of one.
 
     Args:
         margins: (n,) finite.
@@ -198,7 +201,7 @@ def fit_isotonic(margins: Floats, labels: npt.ArrayLike) -> IsotonicCurve:
     from scipy.optimize import isotonic_regression
 
     y = checked(margins, labels)
-    knots, group = np.unique(margins, return_inverse=True)
+    knots, group = np.unique(np.round(margins, _DECIMALS), return_inverse=True)
     counts = np.bincount(group)
     pooled = isotonic_regression(np.bincount(group, y) / counts, weights=counts).x
     values = np.clip(pooled, *_targets(y))

@@ -32,11 +32,12 @@ Decision = Literal["allow", "review", "block"]
 Ground = Literal["score_above_threshold", "score_not_above_threshold", "score_in_review_band", "something_is_missing"]
 Weight = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False, strict=True)]  # strict: `true` is no weight of 1
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+Claim = Literal["calibration", "guarantee"]
 
 
 _SCORING = {"taxonomy", "space", "weights"}
 _DECIDING = _SCORING | {"threshold", "review_band", "on_missing"}
-_CLAIMS = ("calibration", "guarantee")  # in a dump only when they are there
+_CLAIMS: tuple[Claim, ...] = ("calibration", "guarantee")  # in a dump only when they are there
 
 
 class Edit(Record):
@@ -200,13 +201,13 @@ class Policy(Record):
         return resources.canonical_hash(self.model_dump(mode="json", include=_DECIDING))
 
     @property
-    def lapsed(self) -> tuple[Literal["calibration", "guarantee"], ...]:
+    def lapsed(self) -> tuple[Claim, ...]:
         """Which claims no longer hold, because what they were made for was changed afterwards."""
-        made_for: dict[Literal["calibration", "guarantee"], bool] = {
+        made_for = {
             "calibration": self.calibration is None or self.calibration.made_for == self.scoring_hash,
             "guarantee": self.guarantee is None or self.guarantee.made_for == self.deciding_hash,
         }
-        return tuple(claim for claim, holds in made_for.items() if not holds)
+        return tuple(claim for claim in _CLAIMS if not made_for[claim])
 
     def steered(
         self, weight: str, value: float, *, reason: str, author: str = "", date: datetime.date, taxonomy: Taxonomy
@@ -254,8 +255,15 @@ class BoundPolicy:
         self.space = FeatureSpace(taxonomy, policy.space)
         self.levels = _level_vector(policy, self.space)
         self.cells = self.space.levels.values(self.levels)
-        made = None if "calibration" in policy.lapsed else policy.calibration
-        self.calibration = made if made is not None and made.taxonomy == taxonomy.label else None
+        self.calibration = None if "calibration" in self.lapsed else policy.calibration
+
+    @property
+    def lapsed(self) -> tuple[Claim, ...]:
+        """As `Policy.lapsed`, and the claims that were made for another taxonomy, or another version of it."""
+        here = self.space.taxonomy.label
+        made = {"calibration": self.policy.calibration, "guarantee": self.policy.guarantee}
+        elsewhere = {claim for claim, it in made.items() if it is not None and it.taxonomy != here}
+        return tuple(claim for claim in _CLAIMS if claim in elsewhere or claim in self.policy.lapsed)
 
     def decide(self, low: float, high: float) -> tuple[Decision, Ground]:
         """The decision on a score interval, and on what ground.

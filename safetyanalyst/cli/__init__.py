@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from safetyanalyst.cli import align, analyze, learn, policies, taxonomies
+from safetyanalyst.cli import align, analyze, labels, learn, policies, taxonomies
 from safetyanalyst.cli.common import EXIT_USAGE
 from safetyanalyst.errors import SafetyAnalystError
 from safetyanalyst.version import __version__
@@ -25,6 +25,8 @@ app.command("analyze")(analyze.analyze)
 app.command("assess")(analyze.assess)
 app.command("evaluate")(learn.evaluate)
 app.add_typer(learn.train_app, name="train")
+align.align_app.command("calibrate")(labels.calibrate)
+align.align_app.command("suggest")(labels.suggest)
 app.add_typer(align.align_app, name="align")
 app.add_typer(policies.policy_app, name="policy")
 app.add_typer(taxonomies.taxonomy_app, name="taxonomy")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from safetyanalyst.cli.common import JsonOption, json_line
+from safetyanalyst.cli.common import JsonOption, json_line, note
 
 policy_app = typer.Typer(no_args_is_help=True, help="Policies: weights, threshold, and what to do in doubt.")
 
@@ -42,4 +42,6 @@ def check_policy(policy: PolicyArgument) -> None:
     except PolicyError as error:
         path = resources.find("policies", policy)
         raise PolicyError(error.problem, file=path, key=error.key, expected=error.expected) from error
+    for claim in bound.lapsed:
+        note(f"{loaded.name}: the {claim} no longer holds, because what it was made for has changed")
     typer.echo(f"{terminal.plain(loaded.name)}: good. {len(bound.levels)} weights over {taxonomy.label}, hash {loaded.hash}")

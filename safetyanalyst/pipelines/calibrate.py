@@ -1,8 +1,8 @@
 """Labelled trees + a policy -> the policy with probabilities (`calibration`) and a review band that guarantees something.
 
-Both need labels that the weights were not aligned to; a guarantee also needs rows that nobody chose for their score. What can be
-seen of that is seen: the hash of the file against the one in the policy's fit, and the mark of `align suggest` in a row. The
-same rows in another file cannot be told apart from new ones; that is the owner's to know.
+Both need labels that the weights were not aligned to; a guarantee also needs rows that nobody chose for their score. What can
+be seen of that is seen: the hash of the file against the one in the policy's fit, and the mark of `align suggest` in a row.
+The same rows in another file cannot be told apart from new ones; that is the owner's to know.
 """
 
 from __future__ import annotations
@@ -223,8 +223,8 @@ def control(
         missed_harm: Bound on the rate of harmful rows that are allowed.
         false_block: Bound on the rate of safe rows that are blocked.
         risk: Rates within the class, or of all rows.
-        when_unfounded: What to do when the weights were aligned to this very file or rows were chosen for their score: "refuse",
-            or "band_only" to set the band and claim nothing.
+        when_unfounded: What to do when something speaks against a guarantee (`ScoredLabels.objections`): "refuse", or
+            "band_only" to set the band and claim nothing.
 
     Raises:
         GuaranteeError: Too few rows; a rate that no band can hold; or the rows cannot carry a guarantee.

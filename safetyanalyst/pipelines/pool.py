@@ -1,4 +1,4 @@
-"""Unlabelled trees under several policies: scores, disagreement and cells, read in pieces so that a large corpus fits in memory."""
+"""Unlabelled trees under several policies: scores, disagreement and cells, read in pieces to spare the memory."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Pool:
         low: (P, n) least possible scores.
         high: (P, n) greatest possible scores.
         is_complete: (n,) whether nothing is missing in a row, in the feature space of any policy.
+        members: Size of the committee: the policies when there are several, else the replicates of one; 1 is no committee.
         above: (n,) share of the committee that scores the row above its threshold.
         certainty: (n,) distance of the committee's mean margin from 0 in units of its spread; infinite where all agree exactly.
         counts: (n, cells) in the space of the first policy.
@@ -60,6 +61,7 @@ class Pool:
     low: Floats
     high: Floats
     is_complete: npt.NDArray[np.bool_]
+    members: int
     above: Floats
     certainty: Floats
     counts: Any
@@ -76,9 +78,10 @@ def read_pool(
         files: By the name that stands before the id of a row that has none of its own, where there are several files.
         taxonomy: What the trees speak of.
         policies: At least one; the first is the one whose weights are to learn.
-        replicates: (B, K) level weights of the first policy's bootstrap: the committee, when there is a single policy.
+        replicates: (B, K) level weights of the policy's bootstrap, when there is a single policy.
     """
     bound = list(policies)
+    replicates = None if len(bound) > 1 else replicates
     rows: list[Row] = []
     failures: list[FailedRow] = []
     pieces: list[_Piece] = []
@@ -97,6 +100,7 @@ def read_pool(
         low=np.concatenate([it.low for it in pieces], axis=1),
         high=np.concatenate([it.high for it in pieces], axis=1),
         is_complete=np.concatenate([it.is_complete for it in pieces]),
+        members=len(bound) if replicates is None else len(replicates),
         above=np.concatenate([it.above for it in pieces]),
         certainty=np.concatenate([it.certainty for it in pieces]),
         counts=sparse.vstack([it.counts for it in pieces], format="csr"),

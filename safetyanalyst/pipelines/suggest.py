@@ -1,8 +1,8 @@
 """Which unlabelled trees are worth a label: those nearest the threshold, or on which policies disagree, none twice over.
 
-A label tells a fit most where the policy is least sure (uncertainty sampling, Lewis and Gale 1994), or where several policies that
-the labels so far allow differ (query by committee, Seung, Opper and Sompolinsky 1992). The committee are the given policies, or
-the bootstrap replicates of one.
+A label tells a fit most where the policy is least sure (uncertainty sampling, Lewis and Gale 1994), or where several policies
+that the labels so far allow differ (query by committee, Seung, Opper and Sompolinsky 1992). The committee are the given
+policies, or the bootstrap replicates of one.
 
 A row in which something is missing is never suggested: a fit leaves it out, so its label would be lost. Those that a policy
 cannot decide for what is missing are named apart: they need reading, not a label.
@@ -88,15 +88,14 @@ class Suggestions(Record):
 
 
 def suggest(
-    pool: Pool, policies: dict[str, BoundPolicy], n: int, *, by: By = "margin", spread: Spread = "useful",
-    has_committee: bool = False,
-) -> Suggestions:  # fmt: skip
+    pool: Pool, policies: dict[str, BoundPolicy], n: int, *, by: By = "margin", spread: Spread = "useful"
+) -> Suggestions:
     """Chooses the rows whose labels would tell most.
 
-    Usefulness is a rank among the candidates, from 1 for the most useful down to almost 0, so that margins and disagreement of any
-    scale can be put together: "both" is the mean of the two. "diverse" takes one row after the other, each time the one of the
-    greatest usefulness x distance to the nearest row that was taken or has a label; the distance is 1 - cosine between counts of
-    cells, 0 for a duplicate.
+    Usefulness is a rank among the candidates, from 1 for the most useful down to almost 0, so that margins and disagreement of
+    any scale can be put together: "both" is the mean of the two. "diverse" takes one row after the other, each time the one of
+    the greatest usefulness x distance to the nearest row that was taken or has a label; the distance is 1 - cosine between
+    counts of cells, 0 for a duplicate.
 
     Args:
         pool: Read with the same policies.
@@ -104,23 +103,19 @@ def suggest(
         n: How many rows.
         by: What makes a row useful.
         spread: The most useful rows, or such that differ from each other as well.
-        has_committee: Whether the pool was read with several policies or with replicates.
 
     Raises:
         ConfigError: Disagreement is asked for without a committee.
     """
-    if by != "margin" and not has_committee:
-        raise ConfigError(
-            "a single policy cannot disagree with itself",
-            key="--by",
-            expected="a second policy, or one that was aligned with a bootstrap",
-        )
+    if by != "margin" and pool.members < 2:
+        problem = "a single policy cannot disagree with itself"
+        raise ConfigError(problem, key="by", expected="a second policy, or one that was aligned with a bootstrap")
     rows = np.flatnonzero(pool.is_complete)
     first = next(iter(policies.values()))
     margin = pool.low[0] - first.policy.threshold
     distance = _distances(pool, first)
     by_margin = _usefulness(distance[rows], np.abs(margin[rows]))
-    by_votes = _usefulness(-4.0 * pool.above[rows] * (1.0 - pool.above[rows]), pool.certainty[rows])
+    by_votes = _usefulness(-np.minimum(pool.above, 1.0 - pool.above)[rows].round(12), pool.certainty[rows])
     parts = {"margin": [by_margin], "disagreement": [by_votes], "both": [by_margin, by_votes]}[by]
     usefulness = np.mean(parts, axis=0)
     order = np.argsort(-usefulness, kind="stable")
@@ -135,7 +130,7 @@ def suggest(
             margin=float(margin[i]),
             probability=None if first.calibration is None else float(first.calibration.probabilities(pool.low[0, i])),
             distance=float(distance[i]),
-            harmful_votes=float(pool.above[i]) if has_committee else None,
+            harmful_votes=float(pool.above[i]) if pool.members > 1 else None,
             decisions=_decided(pool, policies, i).decisions,
         )
         for i in chosen.tolist()
@@ -177,10 +172,11 @@ def _ready(line: bytes, suggestion: Suggestion) -> str:
 
 
 def _distances(pool: Pool, bound: BoundPolicy) -> Floats:
-    """How far each row is from the threshold: in probability where the policy is calibrated, else in units of the score, (n,)."""
+    """Distance of each row from the threshold: in probability where the policy is calibrated, else in score, (n,)."""
     scores, threshold = pool.low[0], bound.policy.threshold
     if bound.calibration is None:
-        return np.abs(scores - threshold)
+        distance: Floats = np.abs(scores - threshold)
+        return distance
     return np.abs(bound.calibration.probabilities(scores) - bound.calibration.probabilities(threshold))
 
 
@@ -209,10 +205,11 @@ def _diverse(pool: Pool, rows: Ints, usefulness: Floats, n: int) -> Ints:
 
 
 def _unit(counts: Any) -> Floats:
-    """Counts of cells as vectors of length 1, (n, cells + 1); the last column is for rows without any effect, which are alike."""
+    """Counts of cells as vectors of length 1, (n, cells + 1); the last column is for rows without effects, which are alike."""
     dense: Floats = counts.toarray()
     dense = np.column_stack((dense, ~dense.any(axis=1)))
-    return dense / np.linalg.norm(dense, axis=1, keepdims=True)
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    return dense
 
 
 class _Decided(NamedTuple):

@@ -12,6 +12,7 @@ from rich.tree import Tree as Drawing
 
 from safetyanalyst.pipelines.evaluate import Estimate, Metrics
 from safetyanalyst.policy import FitFacts, Policy
+from safetyanalyst.report.calibration import claims
 from safetyanalyst.report.terminal import plain
 from safetyanalyst.taxonomy import Taxonomy
 
@@ -39,6 +40,7 @@ def policy(document: Policy) -> RenderableType:
         parts.append(Text(f"{change} ({plain(edit.author)})" if edit.author else change))
     if document.fit is not None:
         parts += [Text(), _fit(document.fit)]
+    parts += claims(document)
     return Group(*parts)
 
 
