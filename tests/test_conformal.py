@@ -71,7 +71,7 @@ def test_too_few_rows_are_told_with_their_number() -> None:
     ) as few:
         band_below(np.zeros(18), 18, 0.0, 0.05)
     assert (few.value.needed, few.value.found) == (19, 18)
-    with pytest.raises(GuaranteeError, match="P.safe and blocked. <= 0.1 .* 8 labelled rows: at least 9"):
+    with pytest.raises(GuaranteeError, match=r"P\(safe and blocked\) <= 0.1 .* 8 labelled rows: at least 9"):
         band_above(np.zeros(3), 8, 0.0, 0.1, "all")
     assert band_below(np.full(19, 5.0), 19, 0.0, 0.05) == 0.0
     with pytest.raises(GuaranteeError):
@@ -114,7 +114,7 @@ def draws(kind: str, rng: np.random.Generator, n: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["continuous", "ties"])
 @pytest.mark.parametrize(("n", "alpha"), [(19, 0.05), (50, 0.1), (137, 0.05), (200, 0.02)])
 def test_coverage_holds_on_exchangeable_rows_and_the_bound_is_not_vacuous(kind: str, n: int, alpha: float) -> None:
-    """A new row per repetition, so that the number of errors is binomial: the rate is at most alpha, and near it without ties."""
+    """A new row per repetition, so that the number of errors is binomial: at most alpha of them, and near it without ties."""
     repetitions = 6000
     rng = np.random.default_rng(int(1000 * alpha) + n)
     missed = false = 0

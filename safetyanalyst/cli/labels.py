@@ -81,7 +81,7 @@ def suggest(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many rows.")] = 20,
     by: Annotated[
         str | None,
-        typer.Option("--by", help="margin, disagreement or both; by default both where anything can disagree.", metavar="NAME"),
+        typer.Option("--by", help="margin, disagreement, both, or information.", metavar="NAME"),
     ] = None,
     diverse: Annotated[bool, typer.Option("--diverse", help="No two rows that are much alike.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the rows here, ready to label.", metavar="FILE")] = None,
@@ -93,7 +93,7 @@ def suggest(
     from safetyanalyst.report import calibration, terminal
 
     if by is not None:
-        _check_choice("--by", by, ("margin", "disagreement", "both"))
+        _check_choice("--by", by, ("margin", "disagreement", "both", "information"))
     paths = existing(trees)
     if out is not None:
         _refuse_existing(out)

@@ -53,7 +53,8 @@ class Pool:
         above: (n,) share of the committee that scores the row above its threshold.
         certainty: (n,) distance of the committee's mean margin from 0 in units of its spread; infinite where all agree exactly.
         counts: (n, cells) in the space of the first policy.
-        labelled: (m, cells) of the rows that have a label already.
+        labelled: (m, cells) of the rows that have a label already and nothing missing.
+        n_labelled: Rows that have a label already, all of them.
         failures: Rows that could not be read.
     """
 
@@ -66,6 +67,7 @@ class Pool:
     certainty: Floats
     counts: Any
     labelled: Any
+    n_labelled: int
     failures: tuple[FailedRow, ...]
 
 
@@ -86,13 +88,15 @@ def read_pool(
     failures: list[FailedRow] = []
     pieces: list[_Piece] = []
     labelled: list[Any] = []
+    n_labelled = 0
     items = _items(files, taxonomy, failures)
     while chunk := list(islice(items, _CHUNK)):
         new = [it for it in chunk if it.stored.label is None]
         rows += [it.row for it in new]
         pieces.append(_scored([it.stored.trees for it in new], bound, replicates))
-        known = [it.stored.trees for it in chunk if it.stored.label is not None]
-        labelled.append(bound[0].space.featurize(known).counts)
+        known = bound[0].space.featurize(it.stored.trees for it in chunk if it.stored.label is not None)
+        labelled.append(known.counts[_complete_rows(known)])
+        n_labelled += len(known)
     pieces = pieces or [_scored([], bound, replicates)]
     labelled = labelled or [bound[0].space.featurize([]).counts]
     return Pool(
@@ -105,6 +109,7 @@ def read_pool(
         certainty=np.concatenate([it.certainty for it in pieces]),
         counts=sparse.vstack([it.counts for it in pieces], format="csr"),
         labelled=sparse.vstack(labelled, format="csr"),
+        n_labelled=n_labelled,
         failures=tuple(failures),
     )
 

@@ -2,7 +2,8 @@
 
 A label tells a fit most where the policy is least sure (uncertainty sampling, Lewis and Gale 1994), or where several policies
 that the labels so far allow differ (query by committee, Seung, Opper and Sompolinsky 1992). The committee are the given
-policies, or the bootstrap replicates of one.
+policies, or the bootstrap replicates of one. "information" (`information.most_informative`) weighs instead how much surer a
+label would make the scores of the whole corpus. Which of them pays when is measured in docs/decisions/0013-calibration.md.
 
 A row in which something is missing is never suggested: a fit leaves it out, so its label would be lost. Those that a policy
 cannot decide for what is missing are named apart: they need reading, not a label.
@@ -19,13 +20,14 @@ import numpy as np
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation import parsing
 from safetyanalyst.pipelines.calibrate import SUGGESTED
+from safetyanalyst.pipelines.information import most_informative
 from safetyanalyst.pipelines.pool import Pool, Row
 from safetyanalyst.policy import BoundPolicy, Decision
 from safetyanalyst.records import Record
 from safetyanalyst.weights import Floats, Ints
 
-By = Literal["margin", "disagreement", "both"]
-Reason = Literal["near_threshold", "policies_disagree"]
+By = Literal["margin", "disagreement", "both", "information"]
+Reason = Literal["near_threshold", "policies_disagree", "informative"]
 Spread = Literal["useful", "diverse"]
 _POOL = 1000  # rows that a diverse choice looks at, at least; 20 for each row that is wanted, where that is more
 _DUPLICATE = 1e-9  # distance of duplicates: they come last, the more useful ones first
@@ -102,30 +104,21 @@ def suggest(
         policies: By name; the first is the one whose weights are to learn.
         n: How many rows.
         by: What makes a row useful.
-        spread: The most useful rows, or such that differ from each other as well.
+        spread: The most useful rows, or such that differ from each other as well ("information" sees to that by itself).
 
     Raises:
         ConfigError: Disagreement is asked for without a committee.
     """
-    if by != "margin" and pool.members < 2:
+    if by in ("disagreement", "both") and pool.members < 2:
         problem = "a single policy cannot disagree with itself"
         raise ConfigError(problem, key="by", expected="a second policy, or one that was aligned with a bootstrap")
-    rows = np.flatnonzero(pool.is_complete)
     first = next(iter(policies.values()))
     margin = pool.low[0] - first.policy.threshold
     distance = _distances(pool, first)
-    by_margin = _usefulness(distance[rows], np.abs(margin[rows]))
-    by_votes = _usefulness(-np.minimum(pool.above, 1.0 - pool.above)[rows].round(12), pool.certainty[rows])
-    parts = {"margin": [by_margin], "disagreement": [by_votes], "both": [by_margin, by_votes]}[by]
-    usefulness = np.mean(parts, axis=0)
-    order = np.argsort(-usefulness, kind="stable")
-    chosen = _diverse(pool, rows[order], usefulness[order], n) if spread == "diverse" else rows[order[:n]]
-    is_vote = by_votes > by_margin if by == "both" else np.full(len(rows), by == "disagreement")
-    reason = dict(zip(rows.tolist(), is_vote.tolist(), strict=True))
     found = [
         Suggestion(
             **pool.rows[i]._asdict(),
-            reason="policies_disagree" if reason[i] else "near_threshold",
+            reason=reason,
             score=float(pool.low[0, i]),
             margin=float(margin[i]),
             probability=None if first.calibration is None else float(first.calibration.probabilities(pool.low[0, i])),
@@ -133,16 +126,38 @@ def suggest(
             harmful_votes=float(pool.above[i]) if pool.members > 1 else None,
             decisions=_decided(pool, policies, i).decisions,
         )
-        for i in chosen.tolist()
+        for i, reason in _chosen(pool, first, n, by, spread, np.abs(margin), distance)
     ]
     return Suggestions(
         suggestions=tuple(found),
         to_read=_to_read(pool, policies),
-        candidates=len(rows),
-        incomplete=len(pool.rows) - len(rows),
-        labelled=int(pool.labelled.shape[0]),
+        candidates=int(pool.is_complete.sum()),
+        incomplete=int((~pool.is_complete).sum()),
+        labelled=pool.n_labelled,
         unreadable=len(pool.failures),
     )
+
+
+class _Choice(NamedTuple):
+    row: int
+    reason: Reason
+
+
+def _chosen(
+    pool: Pool, first: BoundPolicy, n: int, by: By, spread: Spread, margin: Floats, distance: Floats
+) -> list[_Choice]:  # fmt: skip
+    rows = np.flatnonzero(pool.is_complete)
+    if by == "information":
+        return [_Choice(i, "informative") for i in most_informative(pool, first, rows, n).tolist()]
+    by_margin = _usefulness(distance[rows], margin[rows])
+    by_votes = _usefulness(-np.minimum(pool.above, 1.0 - pool.above)[rows].round(12), pool.certainty[rows])
+    parts = {"margin": [by_margin], "disagreement": [by_votes], "both": [by_margin, by_votes]}[by]
+    usefulness = np.mean(parts, axis=0)
+    order = np.argsort(-usefulness, kind="stable")
+    chosen = _diverse(pool, rows[order], usefulness[order], n) if spread == "diverse" else rows[order[:n]]
+    is_vote = by_votes > by_margin if by == "both" else np.full(len(rows), by == "disagreement")
+    reasons = dict(zip(rows.tolist(), is_vote.tolist(), strict=True))
+    return [_Choice(i, "policies_disagree" if reasons[i] else "near_threshold") for i in chosen.tolist()]
 
 
 def rows_to_label(found: Suggestions) -> list[str]:

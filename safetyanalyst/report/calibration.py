@@ -16,7 +16,7 @@ from safetyanalyst.pipelines.suggest import Suggestions
 from safetyanalyst.policy import Policy
 from safetyanalyst.report.terminal import plain
 
-_WORDS = {"near_threshold": "near the threshold", "policies_disagree": "policies disagree"}
+_WORDS = {"near_threshold": "near the threshold", "policies_disagree": "policies disagree", "informative": "informative"}
 
 
 def claims(document: Policy) -> list[RenderableType]:
