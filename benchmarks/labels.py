@@ -2,7 +2,7 @@
 
     python -m benchmarks.labels
 
-Secret weights label trees of the published shape: a label is harmful with probability sigmoid(score). A policy is aligned to a
+Secret weights label small trees: a label is harmful with probability sigmoid(score). A policy is aligned to a
 few random labels, then to further ones: random, or those that `suggest` chooses from the pool by that policy and its bootstrap.
 Two things are measured on held-out trees, both by their true probabilities: the expected log loss above that of the secret
 weights, and the regret of deciding at threshold 0 (how much likelier a wrong decision is than under the secret weights). Both
@@ -115,7 +115,7 @@ def simulate(seed: int, known: int, new: int) -> list[Left]:
 def make(rng: np.random.Generator) -> World:
     """Trees, secret weights and labels."""
     secret = SPACE.levels_from_ratios(rng.uniform(size=len(SPACE.ratios.names)))
-    trees = [synthetic.published_tree(rng, TAXONOMY, int(rng.integers(2, 20))) for _ in range(POOL + HELD_OUT)]
+    trees = [synthetic.small_tree(rng, TAXONOMY) for _ in range(POOL + HELD_OUT)]
     matrix = SPACE.featurize(parsing.pair_from_json(tree, TAXONOMY).trees for tree in trees)
     scores = harmfulness(matrix, secret)
     labels = (rng.random(len(trees)) < expit(scores)).astype(np.float64)

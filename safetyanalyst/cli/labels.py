@@ -81,13 +81,13 @@ def suggest(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many rows.")] = 20,
     by: Annotated[
         str | None,
-        typer.Option("--by", help="margin, disagreement, both, or information.", metavar="NAME"),
+        typer.Option("--by", help="margin, disagreement, both (of several policies) or information.", metavar="NAME"),
     ] = None,
     diverse: Annotated[bool, typer.Option("--diverse", help="No two rows that are much alike.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the rows here, ready to label.", metavar="FILE")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Name the unlabelled trees whose labels would tell most: near the threshold, or where policies disagree."""
+    """Name the unlabelled trees whose labels would tell most: near the threshold, in dispute, or informative for the weights."""
     from safetyanalyst.pipelines import pool as pools
     from safetyanalyst.pipelines import suggest as pipeline
     from safetyanalyst.report import calibration, terminal
@@ -106,7 +106,7 @@ def suggest(
     pool = pools.read_pool(files, taxonomy, policies.values(), _replicates(names, policies))
     for failed in pool.failures:
         note(f"{failed.file}:{failed.failure.line}: {failed.failure.error}")
-    chosen: Any = by or ("both" if pool.members > 1 else "margin")
+    chosen: Any = by or ("both" if len(policies) > 1 else "information")
     found = pipeline.suggest(pool, policies, n, by=chosen, spread="diverse" if diverse else "useful")
     if out is not None:
         out.write_text("".join(f"{line}\n" for line in pipeline.rows_to_label(found)), encoding="utf-8")

@@ -1,10 +1,13 @@
 """Which labels would make the scores of a whole corpus surest: a greedy optimal design for the log-sigmoid fit.
 
-Around the weights of a policy the score moves with the ratios that a fit searches by a derivative J_i for row i. A label of row
-i adds its Fisher information I_i = f_i J_i J_i^T, f_i = (dp/ds)^2 / (p (1 - p)), which is p (1 - p) for the sigmoid. Labels that
-are there and a uniform prior (each ratio in [0, 1], variance 1/12) leave the ratios with covariance C = (12 + sum of I)^-1. The
-row that is taken next is the one that lowers the mean variance of all predictions, mean_j f_j J_j^T C J_j, most: V-optimal
-design, as Cohn (1996) uses it for active learning. A duplicate of a row that was taken lowers it less, so there are few.
+Around the weights of a policy the score of row i moves with the ratios that a fit searches by a derivative J_i. Its label adds
+the Fisher information I_i = f_i J_i J_i^T, f_i = (dp/ds)^2 / (p (1 - p)), which is p (1 - p) for the sigmoid. Labels that are
+there and a uniform prior (each ratio in [0, 1], variance 1/12) leave the ratios with covariance C = (12 + sum of I)^-1. The row
+that is taken next is the one that lowers the mean variance of all predictions, mean_j f_j J_j^T C J_j, most: V-optimal design,
+as Cohn (1996) uses it for active learning. A duplicate of a row that was taken lowers it less, so there are few.
+
+Ratios that a fit from few labels left at 0 or 1 are taken as 0.1 and 0.9: behind a 0 nothing has a derivative, and no label could
+tell anything about it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from safetyanalyst.policy import BoundPolicy
 from safetyanalyst.weights import Floats, Ints
 
 _PRIOR = 12.0  # 1 / variance of a uniform draw from [0, 1]
+_INNER = (0.1, 0.9)
 _CLIP = 1e-6  # as in the fit: a row of a surer probability teaches nothing
 
 
@@ -33,9 +37,11 @@ def most_informative(pool: Pool, bound: BoundPolicy, rows: Ints, n: int) -> Ints
         rows: Candidates: rows of the pool with nothing missing.
         n: How many.
     """
-    slopes = _derivatives(bound.space, bound.space.ratios_from_levels(bound.levels))
-    known = _scaled(pool.labelled, bound, slopes)
-    design = _scaled(pool.counts[rows], bound, slopes)
+    space = bound.space
+    ratios = np.clip(space.ratios_from_levels(bound.levels), *_INNER)
+    slopes = _derivatives(space, ratios)
+    known = _scaled(pool.labelled, space, ratios, slopes)
+    design = _scaled(pool.counts[rows], space, ratios, slopes)
     if not len(rows):
         return rows
     covariance = np.linalg.inv(_PRIOR * np.eye(slopes.shape[1]) + known.T @ known)
@@ -63,10 +69,10 @@ def _derivatives(space: FeatureSpace, ratios: Floats) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def _scaled(counts: Any, bound: BoundPolicy, slopes: Floats) -> Floats:
+def _scaled(counts: Any, space: FeatureSpace, ratios: Floats, slopes: Floats) -> Floats:
     """sqrt(f_i) J_i for every row, (n, P)."""
-    scores: Floats = counts @ bound.cells
-    link = bound.policy.space.analysis
+    scores: Floats = counts @ space.ratios.values(ratios)
+    link = space.spec.analysis
     p = probability(scores, link)
     by_score = expit(scores) * expit(-scores) * (1.0 if link == "both" else 2.0)
     inside = (p > _CLIP) & (p < 1.0 - _CLIP)
