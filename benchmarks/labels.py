@@ -38,7 +38,7 @@ from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.weights import Floats
 
 POOL, HELD_OUT = 1000, 2000
-RIDGE, STARTS, REPLICATES = 0.01, 1, 8
+STARTS, REPLICATES = 1, 8
 STRATEGIES: dict[str, tuple[By, Spread] | None] = {
     "random": None,
     "margin": ("margin", "useful"),
@@ -75,18 +75,19 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=20)
     parser.add_argument("--known", type=int, default=100, help="random labels at first")
     parser.add_argument("--new", type=int, default=100, help="further labels, random or suggested")
+    parser.add_argument("--ridge", type=float, default=0.03, help="of the fits: few labels need one")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    figures = measure(options.simulations, options.known, options.new)
+    figures = measure(options.simulations, options.known, options.new, options.ridge)
     print(json.dumps(figures) if options.json else "\n".join(f"{name:16} {value}" for name, value in figures.items()))
 
 
-def measure(simulations: int, known: int, new: int) -> dict[str, Any]:
+def measure(simulations: int, known: int, new: int, ridge: float) -> dict[str, Any]:
     """Per strategy the mean loss and regret, and their ratios to those of random labels with 95 % intervals."""
-    left = np.array([simulate(seed, known, new) for seed in range(simulations)])  # (simulations, strategies, 2)
+    left = np.array([simulate(seed, known, new, ridge) for seed in range(simulations)])  # (simulations, strategies, 2)
     draws = np.random.default_rng(0).integers(0, simulations, size=(2000, simulations))
     means = left[draws].mean(axis=1)
-    figures: dict[str, Any] = {"simulations": simulations, "labels": f"{known} + {new}"}
+    figures: dict[str, Any] = {"simulations": simulations, "labels": f"{known} + {new}, ridge {ridge:g}"}
     for k, name in enumerate(("before", *STRATEGIES)):
         ratios = means[:, k] / means[:, 1]
         low, high = np.percentile(ratios, [2.5, 97.5], axis=0)
@@ -97,18 +98,18 @@ def measure(simulations: int, known: int, new: int) -> dict[str, Any]:
     return figures
 
 
-def simulate(seed: int, known: int, new: int) -> list[Left]:
+def simulate(seed: int, known: int, new: int, ridge: float) -> list[Left]:
     """What is left before any further label, then by strategy."""
     rng = np.random.default_rng(seed)
     world = make(rng)
     order = rng.permutation(POOL)
     first, others = order[:known], order[known:]
-    model = fitted(world, first)
+    model = fitted(world, first, ridge)
     found = [left_by(world, model)]
-    committee = [fitted(world, rng.choice(first, known)).levels_ for _ in range(REPLICATES)]
+    committee = [fitted(world, rng.choice(first, known), ridge).levels_ for _ in range(REPLICATES)]
     for strategy in STRATEGIES.values():
         chosen = others[:new] if strategy is None else suggested(world, first, model, committee, new, *strategy)
-        found.append(left_by(world, fitted(world, np.concatenate([first, chosen]))))
+        found.append(left_by(world, fitted(world, np.concatenate([first, chosen]), ridge)))
     return found
 
 
@@ -124,9 +125,9 @@ def make(rng: np.random.Generator) -> World:
     return World(rows, matrix.select(np.arange(POOL)), labels[:POOL], matrix.select(held_out), scores[POOL:])
 
 
-def fitted(world: World, rows: Any) -> AggregationModel:
+def fitted(world: World, rows: Any, ridge: float) -> AggregationModel:
     """Weights aligned to some of the pool's labels."""
-    model = AggregationModel(SPACE, n_starts=STARTS, ridge=RIDGE)
+    model = AggregationModel(SPACE, n_starts=STARTS, ridge=ridge)
     return model.fit(world.pool.select(rows), world.labels[rows])
 
 

@@ -87,7 +87,7 @@ def suggest(
     out: Annotated[Path | None, typer.Option("--out", help="Write the rows here, ready to label.", metavar="FILE")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Name the unlabelled trees whose labels would tell most: near the threshold, in dispute, or informative for the weights."""
+    """Name the unlabelled trees whose labels would tell most: informative, in dispute, or near the threshold."""
     from safetyanalyst.pipelines import pool as pools
     from safetyanalyst.pipelines import suggest as pipeline
     from safetyanalyst.report import calibration, terminal

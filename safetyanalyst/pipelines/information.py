@@ -6,8 +6,8 @@ there and a uniform prior (each ratio in [0, 1], variance 1/12) leave the ratios
 that is taken next is the one that lowers the mean variance of all predictions, mean_j f_j J_j^T C J_j, most: V-optimal design,
 as Cohn (1996) uses it for active learning. A duplicate of a row that was taken lowers it less, so there are few.
 
-Ratios that a fit from few labels left at 0 or 1 are taken as 0.1 and 0.9: behind a 0 nothing has a derivative, and no label could
-tell anything about it.
+Ratios that a fit from few labels left at 0 or 1 are taken as 0.1 and 0.9: behind a 0 nothing has a derivative, and no label
+could tell anything about it.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from tests.labels import GAP, TAXONOMY, calibrated, labelled_rows, written
 BASE = load_policy("balanced")
 STRICT = load_policy("strict")
 BOUND = {"balanced": BASE.bind(TAXONOMY)}
+NOBODY: dict[str, Any] = {"stakeholders": []}
 LOST = {"trees": {"harm": {"stakeholders": [], "lost": 1}, "benefit": {"stakeholders": []}}}
 
 
@@ -231,9 +232,7 @@ def test_rows_are_written_as_they_stand_with_room_for_a_label(tmp_path: Path) ->
         "",
         json.dumps(tree),
         strange,
-        json.dumps(
-            {"id": "ours", "trees": {"harm": {"stakeholders": []}, "benefit": {"stakeholders": []}}, "provenance": {"x": 1}}
-        ),
+        json.dumps({"id": "ours", "trees": {"harm": NOBODY, "benefit": NOBODY}, "provenance": {"x": 1}}),
         json.dumps({"id": "rows", "harm": ["A | 14 | 7i3h"], "benefit": [], "harmful": None}),
     ]
     path = written(tmp_path / "pool.jsonl", lines)
