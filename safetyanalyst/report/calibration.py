@@ -36,13 +36,13 @@ def calibrated(result: Calibrated) -> RenderableType:
         return Text("not calibrated")
     left_out = f"; {made.rows_left_out} left out" if made.rows_left_out else ""
     title = f"probability of harmful: {made.curve.method}, {made.rows} rows ({made.harmful} harmful{left_out})"
-    figures = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    figures = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     figures.add_column("")
     for name in ("Brier", "log loss", "ECE"):
         figures.add_column(name, justify="right")
     for name, it in (("before", made.before), (f"after, {made.folds} folds", made.after)):
         figures.add_row(name, *_figures(it))
-    return Group(figures, _bins(result.after))
+    return Group(Text(title), figures, Text("out of fold, by probability"), _bins(result.after))
 
 
 def banded(result: Banded) -> RenderableType:
@@ -110,7 +110,7 @@ def _band(policy: Policy) -> str:
 
 
 def _bins(bins: Sequence[ReliabilityBin]) -> Table:
-    table = Table(title="out of fold", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("probability", "harmful", "rows"):
         table.add_column(name, justify="right")
     for it in bins:
