@@ -27,7 +27,7 @@ from fractions import Fraction
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from safetyanalyst.errors import GuaranteeError
 from safetyanalyst.records import Record
@@ -62,6 +62,14 @@ class ControlledRisk(Record):
     alpha: Alpha
     rows: int = Field(ge=1)
     errors: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _holds(self) -> ControlledRisk:
+        if Fraction(self.errors + 1, self.rows + 1) > _exact(self.alpha):
+            raise ValueError(
+                f"{self.errors} errors of {self.rows} rows bound the rate by {self.bound:g}, not by {self.alpha:g}"
+            )
+        return self
 
     @property
     def bound(self) -> float:

@@ -76,11 +76,11 @@ def suggestions(found: Suggestions) -> RenderableType:
         table.add_row(plain(it.id), f"{it.score:.3f}", f"{it.margin:+.3f}", probability, votes, _WORDS[it.reason], decided)
     lines = [f"{len(found.suggestions)} of {found.candidates} unlabelled rows; {found.labelled} have a label already"]
     if found.incomplete:
-        lines.append(f"{found.incomplete} rows have something missing: a fit could not use their label")
+        lines.append(f"with something missing, so that a fit could not use their label: {found.incomplete}")
     if found.to_read:
         some = ", ".join(plain(it.id) for it in found.to_read[:8])
         more = f" and {len(found.to_read) - 8} more" if len(found.to_read) > 8 else ""
-        lines.append(f"{len(found.to_read)} of them are undecided for what is missing and need reading: {some}{more}")
+        lines.append(f"of those undecided, so that they need reading: {len(found.to_read)} ({some}{more})")
     return Group(table, Text("\n".join(lines)))
 
 

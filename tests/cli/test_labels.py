@@ -207,7 +207,7 @@ def test_suggest_counts_what_it_cannot_use(sa: Run, tmp_path: Path) -> None:
     assert done.status == 3
     assert "mixed.jsonl:5: not readable" in done.err
     assert "0 of 0 unlabelled rows; 3 have a label already" in done.out
-    assert "1 of them are undecided for what is missing and need reading: lost\\u001b[31m" in done.out
+    assert "so that they need reading: 1 (lost\\u001b[31m)" in done.out
     assert "\x1b" not in done.out
     assert sa("align", "suggest", path, "--json").lines[0]["to_read"][0]["decisions"] == {"balanced": "review"}
 

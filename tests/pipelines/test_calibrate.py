@@ -259,7 +259,7 @@ def test_labels_of_the_fit_and_suggested_rows_carry_no_guarantee(tmp_path: Path)
     others = score_labelled(written(tmp_path / "new.jsonl", labelled_rows(BASE, 120, seed=1)), fitted.bind(TAXONOMY))
     assert control(others, missed_harm=0.1).policy.guarantee is not None
     chosen = scored(tmp_path, [*rows, rows[0] | {"suggested": "near_threshold"}])
-    with pytest.raises(GuaranteeError, match="1 rows were chosen by `align suggest`"):
+    with pytest.raises(GuaranteeError, match=r"rows chosen by `align suggest`, .*: 1"):
         control(chosen, missed_harm=0.1)
 
 
@@ -313,4 +313,7 @@ def test_a_guarantee_of_the_file_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(dump_policy(made).replace("alpha: 0.1", "alpha: 1.1"), encoding="utf-8")
     with pytest.raises(PolicyError, match=r"guarantee.risks\[0\].alpha"):
+        load_policy(path)
+    path.write_text(dump_policy(made).replace("alpha: 0.1", "alpha: 0.01"), encoding="utf-8")
+    with pytest.raises(PolicyError, match=r"guarantee.risks\[0\]: .* bound the rate by .*, not by 0.01"):
         load_policy(path)

@@ -270,3 +270,17 @@ def test_policies_of_two_taxonomies_cannot_be_compared() -> None:
     with pytest.raises(ConfigError, match="different taxonomies"):
         one_taxonomy([BASE.bind(TAXONOMY), BASE.bind(load_taxonomy("agents-v1"))])
     assert one_taxonomy([BASE.bind(TAXONOMY), STRICT.bind(TAXONOMY)]) == TAXONOMY
+
+
+def test_the_benchmark_asks_for_rows_without_a_label_and_measures_what_is_left() -> None:
+    from benchmarks import labels
+
+    world = labels.make(np.random.default_rng(0))
+    known = np.arange(80)
+    model = labels.fitted(world, known, 0.03)
+    for by in ("margin", "information"):
+        chosen = labels.suggested(world, known, model, [model.levels_], 20, by, "useful")
+        assert len(set(chosen.tolist())) == 20
+        assert chosen.min() >= 80
+    truth = labels.left_by(world, labels.fitted(world, np.arange(labels.POOL), 0.0))
+    assert 0 <= truth.loss < labels.left_by(world, model).loss
