@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks import synthetic
 from safetyanalyst.aggregation import harmfulness
 from safetyanalyst.calibration import Calibration, PlattCurve, Reliability
+from safetyanalyst.conformal import ControlledRisk, Guarantee
 from safetyanalyst.generation import parsing
 from safetyanalyst.policy import Policy
 from safetyanalyst.taxonomy import load_taxonomy
@@ -46,3 +47,13 @@ def calibrated(policy: Policy, slope: float = 1.5, intercept: float = -0.2) -> P
         taxonomy=TAXONOMY.label, code="0",
     )  # fmt: skip
     return policy.model_copy(update={"calibration": made})
+
+
+def claimed(policy: Policy) -> Policy:
+    """The policy with a calibration and a guarantee that hold."""
+    risk = ControlledRisk(error="missed_harm", risk="class", alpha=0.1, rows=40, errors=1)
+    guarantee = Guarantee(
+        risks=(risk,), data="made.jsonl", data_hash="0" * 64, rows_left_out=0, made_for=policy.bind(TAXONOMY).fingerprint,
+        taxonomy=TAXONOMY.label, code="0",
+    )  # fmt: skip
+    return calibrated(policy).model_copy(update={"guarantee": guarantee})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -246,3 +248,58 @@ def test_isotonic_labels_of_noise_are_worse_out_of_fold_than_they_look() -> None
     margins, labels = rng.normal(size=60), rng.integers(0, 2, 60)
     held_out = reliability(out_of_fold("isotonic", margins, labels, stratified_folds(labels, 5, 0)), labels)
     assert held_out.log_loss > reliability(fit_isotonic(margins, labels)(margins), labels).log_loss + 0.05
+
+
+@given(
+    st.floats(0, 1e3), st.floats(-50, 50), st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=6)
+)
+def test_one_margin_is_rounded_once_and_never_falls(slope: float, intercept: float, margins: list[float]) -> None:
+    curve = PlattCurve(slope=slope, intercept=intercept)
+    ascending = sorted(margins)
+    found = [curve.at(margin) for margin in ascending]
+    assert found == sorted(found)
+    assert all(0 <= p <= 1 for p in found)
+    near = [margin for margin in ascending if abs(margin) < 1e9]
+    assert [curve.at(margin) for margin in near] == pytest.approx(curve(np.array(near)).tolist(), abs=1e-12)
+
+
+def test_a_rounded_sigmoid_is_the_nearest_number() -> None:
+    """Against Taylor's series in whole numbers of 120 digits."""
+    one = 10**120
+
+    def exp(x: Fraction) -> Fraction:
+        small = int(x / 2**12 * one)
+        total = term = one
+        for n in range(1, 60):
+            term = term * small // (n * one)
+            total += term
+        for _ in range(12):
+            total = total * total // one
+        return Fraction(total, one)
+
+    rng = np.random.default_rng(0)
+    for slope, intercept, margin in zip(
+        rng.uniform(0, 4, 300).tolist(), rng.normal(0, 3, 300).tolist(), rng.normal(0, 6, 300).tolist(), strict=True
+    ):
+        line = Fraction(slope) * Fraction(margin) + Fraction(intercept)
+        assert PlattCurve(slope=slope, intercept=intercept).at(margin) == float(1 / (1 + exp(-line)))
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6, unique=True), st.data())
+def test_one_margin_between_knots_is_rounded_once_and_never_falls(knots: list[float], data: st.DataObject) -> None:
+    p = sorted(data.draw(st.lists(st.floats(0, 1), min_size=len(knots), max_size=len(knots))))
+    curve = IsotonicCurve(margins=tuple(sorted(knots)), probabilities=tuple(p))
+    ascending = sorted([*knots, *data.draw(st.lists(st.floats(-2e6, 2e6), max_size=6))])
+    found = [curve.at(margin) for margin in ascending]
+    assert found == sorted(found)
+    assert [curve.at(margin) for margin in curve.margins] == p
+    for margin, value in zip(ascending, found, strict=True):
+        k = max(1, min(len(knots) - 1, int(np.searchsorted(curve.margins, margin))))
+        if len(knots) == 1 or not curve.margins[0] < margin < curve.margins[-1]:
+            assert value in (p[0], p[-1])
+        else:
+            (left, right), (low, high) = curve.margins[k - 1 : k + 1], p[k - 1 : k + 1]
+            exact = Fraction(low) + (Fraction(high) - Fraction(low)) * (Fraction(margin) - Fraction(left)) / (
+                Fraction(right) - Fraction(left)
+            )
+            assert value == float(exact)

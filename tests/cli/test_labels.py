@@ -11,7 +11,7 @@ import pytest
 from safetyanalyst.bootstrap import Bootstrap, load_bootstrap, save_bootstrap
 from safetyanalyst.features import FeatureSpace
 from safetyanalyst.policy import BootstrapFacts, dump_policy, load_policy
-from tests.labels import GAP, TAXONOMY, labelled_rows, written
+from tests.labels import GAP, TAXONOMY, claimed, labelled_rows, written
 
 Run = Callable[..., Any]
 BASE = load_policy("balanced")
@@ -228,3 +228,73 @@ def test_suggest_refuses_what_makes_no_sense(sa: Run, pool: Path, options: tuple
 def test_suggest_refuses_a_file_twice(sa: Run, pool: Path) -> None:
     assert "given twice" in sa("align", "suggest", pool, pool).err
     assert sa("align", "suggest", pool.with_name("none.jsonl")).status == 2
+
+
+# -- beside the other commands ---------------------------------------------------------------------------------------------
+
+
+def test_steering_keeps_the_records_and_tells_that_they_lapsed(sa: Run, tmp_path: Path) -> None:
+    mine, child = tmp_path / "mine.yaml", tmp_path / "child.yaml"
+    mine.write_text(dump_policy(claimed(BASE.model_copy(update={"name": "mine"}))))
+    before = load_policy(mine)
+    sets = ("--set", "harm/action/privacy=0.9", "--reason", "a test")
+    assert sa("policy", "show", mine, "--json").lines[0]["lapsed"] == []
+    assert sa("policy", "steer", mine, *sets, "--out", child, "--extend").status == 0
+    checked = sa("policy", "check", child)
+    assert (checked.status, checked.err.count("does not inherit")) == (0, 2)
+    assert "does not inherit the guarantee of its parent" in sa("policy", "show", child).err
+    shown = sa("policy", "show", child, "--json").lines[0]
+    assert shown["lapsed"] == []
+    assert not {"calibration", "guarantee"} & shown.keys()
+    child.unlink()
+    assert sa("policy", "steer", mine, *sets, "--out", mine).status == 0
+    after = load_policy(mine)
+    assert (after.calibration, after.guarantee) == (before.calibration, before.guarantee)
+    assert sa("policy", "check", mine).err.count("no longer holds") == 2
+    assert sa("policy", "show", mine).out.count("no longer holds") == 2
+    assert sa("policy", "show", mine, "--json").lines[0]["lapsed"] == ["calibration", "guarantee"]
+    old = str(before.weights["harm/action/privacy"])
+    assert sa("policy", "steer", mine, "--set", f"harm/action/privacy={old}", "--reason", "back", "--out", mine).status == 0
+    assert sa("policy", "check", mine).err == ""
+
+
+def test_a_deployment_is_calibrated_into_a_file_of_its_own(sa: Run, tmp_path: Path, labelled: Path) -> None:
+    from safetyanalyst import resources
+
+    (tmp_path / "house").mkdir()
+    taxonomy = tmp_path / "house" / "words.yaml"
+    taxonomy.write_text(resources.find("taxonomies", "safetyanalyst-v1").read_text())
+    root, child, out = tmp_path / "house" / "root.yaml", tmp_path / "house" / "child.yaml", tmp_path / "out.yaml"
+    root.write_text(dump_policy(BASE.model_copy(update={"name": "root", "taxonomy": "words.yaml"})))
+    child.write_text("format: safetyanalyst-policy/1\nname: child\nextends: root.yaml\nthreshold: 0.2\n")
+    before = child.read_bytes(), root.read_bytes()
+    done = sa("align", "calibrate", child, "--on", labelled, "--out", out, "--missed", "0.1")
+    assert done.status == 0
+    made = load_policy(out)
+    assert (made.name, made.threshold, made.taxonomy) == ("child", 0.2, "house/words.yaml")
+    assert made.lineage is not None
+    assert sa("policy", "check", out).err == ""
+    assert "probability" in sa("assess", labelled, "--policy", out, "--json").lines[0]
+    for place, says in ((child, "extends another policy"), (root, "cannot replace it")):
+        refused = sa("align", "calibrate", child, "--on", labelled, "--out", place)
+        assert refused.status == 2
+        assert says in refused.err
+    assert (child.read_bytes(), root.read_bytes()) == before
+
+
+def test_other_commands_take_calibrated_policies(sa: Run, tmp_path: Path, labelled: Path) -> None:
+    mine, stored = tmp_path / "mine.yaml", tmp_path / "stored.jsonl"
+    mine.write_text(dump_policy(claimed(BASE.model_copy(update={"name": "mine"}))))
+    stored.write_text(sa("assess", labelled, "--policy", mine, "--json").out)
+    assert json.loads(stored.read_text().splitlines()[0])["probability"]["value"] > 0
+    for by in (labelled, stored):
+        explained = sa("explain", by, "--policy", mine, "--json")
+        assert (explained.status, len(explained.lines)) == (0, 200)
+        changed = sa("policy", "diff", mine, "strict", "--on", by, "--json")
+        assert (changed.status, changed.err) == (0, "")
+        assert sa("report", by, "--policy", mine, "--against", "strict", "--html", tmp_path / f"{by.stem}.html").status == 0
+        again = sa("assess", by, "--policy", "balanced", "--json").lines
+        assert all("probability" not in line for line in again)
+    bundle = tmp_path / "b.zip"
+    assert sa("audit", "pack", stored, "--policy", mine, "--out", bundle).status == 0
+    assert sa("audit", "verify", bundle).status == 0

@@ -11,11 +11,14 @@ import pytest
 from safetyanalyst.analyst import Assessor
 from safetyanalyst.calibration import PlattCurve
 from safetyanalyst.conformal import Guarantee
+from safetyanalyst.deployment import Deployment, Extends
 from safetyanalyst.errors import FitError, GuaranteeError, PolicyError
 from safetyanalyst.features import FeatureSpaceSpec
+from safetyanalyst.pins import Pin
 from safetyanalyst.pipelines.align import align, read_labelled
 from safetyanalyst.pipelines.calibrate import ScoredLabels, calibrate, control, score_labelled
-from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy
+from safetyanalyst.pipelines.dataset import file_hash
+from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy, resolve
 from safetyanalyst.taxonomy import load_taxonomy
 from tests.labels import GAP, TAXONOMY, labelled_rows, written
 
@@ -319,3 +322,35 @@ def test_a_guarantee_of_the_file_is_checked(tmp_path: Path) -> None:
     path.write_text(dump_policy(made).replace("alpha: 0.1", "alpha: 0.01"), encoding="utf-8")
     with pytest.raises(PolicyError, match=r"guarantee.risks\[0\]: .* bound the rate by .*, not by 0.01"):
         load_policy(path)
+
+
+def test_a_band_that_was_steered_by_hand_gets_one_more_edit(tmp_path: Path) -> None:
+    steered = BASE.steered({"review_band/below": 0.5, "threshold": 0.1}, reason="by hand", date=DAY, taxonomy=TAXONOMY)
+    data = scored(tmp_path, labelled_rows(steered, 200), steered)
+    made = control(data, missed_harm=0.05, date=datetime.date(2026, 1, 1)).policy
+    assert made.edits[:-1] == steered.edits
+    last = made.edits[-1]
+    assert (last.weight, last.before, last.after) == ("review_band/below", 0.5, made.review_band.below)
+    assert (last.reason, last.date) == ("made by align calibrate on labelled.jsonl", DAY)  # days of edits ascend
+    assert made.bind(TAXONOMY).lapsed == ()
+    assert back(made, tmp_path) == made
+    assert control(scored(tmp_path, labelled_rows(BASE, 200)), missed_harm=0.05).policy.edits == BASE.edits
+
+
+def test_a_band_does_not_cross_a_pin(tmp_path: Path) -> None:
+    pinned = BASE.model_copy(update={"pins": {"review_band/below": Pin(ceiling=0.2)}})
+    data = scored(tmp_path, labelled_rows(BASE, 200, slope=0.5), pinned)
+    with pytest.raises(PolicyError, match=r"review_band/below .* above the ceiling"):
+        control(data, missed_harm=0.05)
+
+
+def test_labels_of_an_ancestors_fit_carry_no_guarantee(tmp_path: Path) -> None:
+    path = written(tmp_path / "fit.jsonl", labelled_rows(BASE, 60))
+    assert BASE.fit is not None
+    fitted = BASE.model_copy(update={"fit": BASE.fit.model_copy(update={"data_hash": file_hash(path)})})
+    child = resolve(Deployment(name="child", extends=Extends(policy="balanced")), fitted, TAXONOMY)
+    assert child.fit is None
+    assert not score_labelled(path, child.bind(TAXONOMY)).has_labels_of_fit
+    data = score_labelled(path, child.bind(TAXONOMY), [fitted])
+    with pytest.raises(GuaranteeError, match="aligned to this very file"):
+        control(data, missed_harm=0.2)
