@@ -31,6 +31,16 @@ def published_tree(rng: np.random.Generator, taxonomy: Taxonomy, n_effects: int)
     return tree
 
 
+def small_tree(rng: np.random.Generator, taxonomy: Taxonomy, most: int = 8) -> Published:
+    """A combined tree with one to `most` harmful effects and as many beneficial ones."""
+    tree: Published = []
+    for side, kind in (("harms", "harm"), ("benefits", "benefit")):
+        effects = [_effect(rng, taxonomy, kind) for _ in range(int(rng.integers(1, most + 1)))]
+        actions = [{"action": _action(rng, taxonomy, kind), "effects": effects[i : i + 3]} for i in range(0, len(effects), 3)]
+        tree.append({"stakeholder": str(rng.choice(_WORDS)).capitalize(), side: actions})
+    return tree
+
+
 def published_texts(seed: int, taxonomy: Taxonomy, n: int, n_effects: int = 100) -> list[str]:
     """JSON texts of n trees."""
     rng = np.random.default_rng(seed)

@@ -7,7 +7,6 @@ version.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,8 +15,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 
 from safetyanalyst import generation, resources
+from safetyanalyst.calibration import ProbabilityInterval
 from safetyanalyst.errors import BackendError
 from safetyanalyst.explanation import Contribution, Explanation, Interval, explain
+from safetyanalyst.failures import FailedItem as FailedItem
+from safetyanalyst.failures import is_failure as is_failure
 from safetyanalyst.generation import Generation, TreeGenerator, WrittenText
 from safetyanalyst.generation.notation import to_json
 from safetyanalyst.generation.parsing import check_evidence
@@ -85,6 +87,7 @@ class Analysis(Record):
         policy: Which policy decided.
         provenance: Where each tree comes from; empty for trees that came without.
         generations: What each generator wrote, when the analyst was asked to keep it.
+        probability: Of "harmful", where the policy is calibrated: an interval while the score is one.
     """
 
     id: str
@@ -97,6 +100,7 @@ class Analysis(Record):
     policy: PolicyReference
     provenance: dict[str, JsonValue]
     generations: dict[TreeKind, WrittenText] | None = None
+    probability: ProbabilityInterval | None = None
 
     @property
     def score(self) -> float | None:
@@ -126,7 +130,7 @@ class Analysis(Record):
         """The published form; a bound that does not exist (something could add any amount) is null."""
         trees = {kind: None if tree is None else to_json(tree) for kind, tree in _sides(self.trees)}
         kept = None if self.generations is None else {kind: it.model_dump() for kind, it in self.generations.items()}
-        return {
+        published: dict[str, Any] = {
             "id": self.id,
             "type": self.type,
             "trees": trees,
@@ -139,43 +143,13 @@ class Analysis(Record):
                 it.model_dump() | {"evidence": list(it.evidence), "interval": _bounds(it.interval)} for it in self.contributions
             ],
             "provenance": self.provenance,
-        } | ({} if kept is None else {"generations": kept})
-
-
-def is_failure(missing: Iterable[TreeKind], defects: Sequence[Defect]) -> bool:
-    """Whether one of the trees that are missing is so through a failure.
-
-    Args:
-        missing: Kinds of the missing trees that the policy counts.
-        defects: Of the analysis. An unfamiliar input is an answer only of the generator that says so: its path is the kind.
-    """
-    answers = {defect.path for defect in defects if defect.code == "unfamiliar_input"}
-    return any(not any(re.match(rf"{kind}\b", path) for path in answers) for kind in missing)
-
-
-class FailedItem(Record):
-    """An item that could not be read: a record, so that the others go on and nobody takes silence for "harmless".
-
-    Attributes:
-        id: Its id, or its place (`line-7`).
-        line: Line number in the input, from 1; `None` where there are no lines.
-        error: What is wrong with it.
-        decision: By the policy's `on_missing`.
-    """
-
-    id: str
-    line: int | None
-    error: str
-    decision: Literal["review", "block"]
-
-    @property
-    def is_failed(self) -> bool:
-        """Always true."""
-        return True
-
-    def to_json(self) -> dict[str, Any]:
-        """The published form."""
-        return self.model_dump()
+        }
+        if kept is not None:
+            published["generations"] = kept
+        if self.probability is not None:
+            value = None if self.score is None else self.probability.low
+            published["probability"] = {"value": value, "interval": list(self.probability)}
+        return published
 
 
 class Assessor:
@@ -214,9 +188,11 @@ class Assessor:
         """
         explanation = explain(trees, self.bound)
         decision, ground = self.bound.decide(*explanation.interval)
+        calibration = self.bound.calibration
         return Analysis(
             id=id, type=type, trees=trees, defects=tuple(defects), explanation=explanation, decision=decision, ground=ground,
             policy=self._reference, provenance=provenance or {}, generations=generations,
+            probability=None if calibration is None else calibration.interval(*explanation.interval),
         )  # fmt: skip
 
     def fail(self, failure: ReadFailure) -> FailedItem:

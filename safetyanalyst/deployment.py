@@ -18,7 +18,7 @@ from safetyanalyst.pins import MISSING, OnMissing, Pin, PinInForce, Value, flat_
 from safetyanalyst.records import Record
 from safetyanalyst.weight_names import SETTINGS, WeightNames, flat, nested
 
-_INHERITED = ("taxonomy", "space", "fit")
+_INHERITED = ("taxonomy", "space", "fit", "calibration", "guarantee")
 
 
 class ReviewBand(Record):

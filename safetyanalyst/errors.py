@@ -51,5 +51,20 @@ class FitError(SafetyAnalystError):
     """The data given to a fit cannot determine anything (no rows, one class only, shapes that disagree)."""
 
 
+class GuaranteeError(SafetyAnalystError):
+    """The labels at hand cannot carry the guarantee that was asked for.
+
+    Args:
+        problem: What is wrong, in words.
+        needed: How many labelled rows would do, when more would.
+        found: How many there are.
+    """
+
+    def __init__(self, problem: str, *, needed: int | None = None, found: int | None = None) -> None:
+        super().__init__(problem)
+        self.needed = needed
+        self.found = found
+
+
 class BackendError(SafetyAnalystError):
     """A generator is unknown, or its weights are missing or do not match their hash."""

@@ -15,9 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from safetyanalyst import resources
+from safetyanalyst.calibration import Calibration
+from safetyanalyst.conformal import Guarantee
 from safetyanalyst.deployment import (
     Deployment,
     Lineage,
@@ -48,7 +50,11 @@ from safetyanalyst.weight_names import weights_by_name as weights_by_name
 FORMAT = "safetyanalyst-policy/1"
 MAX_ANCESTORS = 16
 Decision = Literal["allow", "review", "block"]
+Claim = Literal["calibration", "guarantee"]
 Ground = Literal["score_above_threshold", "score_not_above_threshold", "score_in_review_band", "something_is_missing"]
+
+CLAIMS: tuple[Claim, ...] = ("calibration", "guarantee")
+_OPTIONAL = frozenset({"pins", "lineage", *CLAIMS})  # in a dump, and so in the hash, only where there are any
 
 
 class Policy(Record):
@@ -68,6 +74,8 @@ class Policy(Record):
         fit: How the weights were aligned, when they were.
         pins: Bounds by name or group, for this policy and all that extend it.
         lineage: Of a resolved deployment: its ancestors, where each value comes from, what is pinned.
+        calibration: Score -> probability, when it was calibrated; `BoundPolicy.lapsed` tells whether it still holds.
+        guarantee: What the review band guarantees, when it was made to; likewise.
     """
 
     name: str = Field(min_length=1)
@@ -83,6 +91,13 @@ class Policy(Record):
     fit: FitFacts | None = None
     pins: dict[str, Pin] = Field(default_factory=dict)
     lineage: Lineage | None = None
+    calibration: Calibration | None = None
+    guarantee: Guarantee | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)  # policies from before there were any keep their hash
+        return {key: value for key, value in data.items() if value or key not in _OPTIONAL}
 
     @field_validator("weights", mode="before")
     @classmethod
@@ -104,9 +119,7 @@ class Policy(Record):
     @property
     def hash(self) -> str:
         """sha256 over the whole content, hex: two files with the same hash decide alike and tell the same history."""
-        content = self.model_dump(mode="json", by_alias=True)
-        # left out where there are none, so that policies from before there were any keep their hash
-        return resources.canonical_hash({k: v for k, v in content.items() if v or k not in ("pins", "lineage")})
+        return resources.canonical_hash(self.model_dump(mode="json", by_alias=True))
 
     @property
     def origins(self) -> dict[str, Origin]:
@@ -189,13 +202,39 @@ class BoundPolicy:
     def fingerprint(self) -> str:
         """sha256, hex, over what the policy decides by, and nothing else: policies with the same one decide alike.
 
-        That is the weights that count, threshold, review band, `on_missing`, the distinctions, and the content of the taxonomy.
+        That is what it scores by, threshold, review band and `on_missing`.
         """
-        policy, spec = self.policy, self.space.spec
+        settings: dict[str, Any] = {k: v + 0.0 for k, v in numbers(self.policy).items() if k in SETTINGS}
+        return resources.canonical_hash(settings | {MISSING: self.policy.on_missing} | self._scored_by())
+
+    @property
+    def scoring_fingerprint(self) -> str:
+        """sha256, hex, over what the policy scores by: weights that count, distinctions, content of the taxonomy."""
+        return resources.canonical_hash(self._scored_by())
+
+    def _scored_by(self) -> dict[str, Any]:
+        spec = self.space.spec
         levels = dict(zip(self.space.levels.names, (self.levels + 0.0).tolist(), strict=True))  # + 0.0: there is one zero
-        content: dict[str, Any] = {k: v + 0.0 for k, v in numbers(policy).items() if k in SETTINGS}
-        content |= {"weights": levels, MISSING: policy.on_missing, "taxonomy": self.space.taxonomy.hash}
-        return resources.canonical_hash(content | {"space": [spec.analysis, spec.action, spec.effect]})
+        space = [spec.analysis, spec.action, spec.effect]  # the discount matters to a fit alone
+        return {"weights": levels, "taxonomy": self.space.taxonomy.hash, "space": space}
+
+    @property
+    def lapsed(self) -> tuple[Claim, ...]:
+        """Claims of the policy that do not hold: what they were made for is not what it scores, or decides, by now.
+
+        A calibration was made for what is scored by, a guarantee for what is decided by; undo the change, and they hold again.
+        """
+        calibration, guarantee = self.policy.calibration, self.policy.guarantee
+        holds: dict[Claim, bool] = {
+            "calibration": calibration is None or calibration.made_for == self.scoring_fingerprint,
+            "guarantee": guarantee is None or guarantee.made_for == self.fingerprint,
+        }
+        return tuple(claim for claim in CLAIMS if not holds[claim])
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """The policy's, when it holds."""
+        return None if "calibration" in self.lapsed else self.policy.calibration
 
     def decide(self, low: float, high: float) -> tuple[Decision, Ground]:
         """The decision on a score interval, and on what ground.
@@ -240,6 +279,12 @@ class PolicyFile:
         """This file and its ancestors, root last."""
         return (self,) if self.parent is None else (self, *self.parent.line)
 
+    @property
+    def not_inherited(self) -> tuple[Claim, ...]:
+        """What the parent claims and this policy, which differs from it, does not."""
+        theirs = None if self.parent is None else self.parent.policy
+        return tuple(claim for claim in CLAIMS if getattr(theirs, claim, None) and not getattr(self.policy, claim))
+
     def taxonomy(self) -> Taxonomy:
         """The taxonomy that the policy names; a path is looked for beside the file that names it first."""
         return load_taxonomy(resources.beside("taxonomies", self.policy.taxonomy, self.line[-1].path))
@@ -272,7 +317,7 @@ def read_policy(name_or_path: str | Path) -> PolicyFile:
 
 
 def resolve(deployment: Deployment, parent: Policy, taxonomy: Taxonomy) -> Policy:
-    """The policy that a deployment makes of its parent.
+    """The policy that a deployment makes of its parent; it keeps the parent's calibration and guarantee where they still hold.
 
     Args:
         deployment: What is changed.
@@ -285,15 +330,14 @@ def resolve(deployment: Deployment, parent: Policy, taxonomy: Taxonomy) -> Polic
     """
     changed = extend(deployment, parent, weight_names(FeatureSpace(taxonomy, parent.space)))
     policy = resources.validate(Policy, dict(parent) | changed, file=None, error=PolicyError)
-    policy.bind(taxonomy)
-    return policy
+    return policy.model_copy(update=dict.fromkeys(policy.bind(taxonomy).lapsed))
 
 
 def dump_policy(policy: Policy) -> str:
     """The policy as YAML, readable back to an equal policy (same hash); of a deployment every weight is written out."""
     data = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
     data["weights"] = nested(policy.weights)
-    return _yaml({key: value for key, value in data.items() if value or key != "pins"})
+    return _yaml(data)
 
 
 def dump_deployment(deployment: Deployment) -> str:

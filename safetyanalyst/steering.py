@@ -50,7 +50,7 @@ def steer_file(
     Raises:
         PolicyError: As for `Policy.steered`; or `out` is a file that the policy extends.
     """
-    _refuse_ancestors(file.line[1:], out)
+    refuse_ancestors(file.line[1:], out)
     taxonomy = file.taxonomy()
     steered = _steered(file, changes, reason, author, date)
     edits = steered.edits[len(file.policy.edits) :]
@@ -81,7 +81,7 @@ def extend_file(
     Raises:
         PolicyError: As for `steer_file`; or an ancestor has that name.
     """
-    _refuse_ancestors(file.line, out)
+    refuse_ancestors(file.line, out)
     edits = _steered(file, changes, reason, author, date).edits[len(file.policy.edits) :]
     is_shipped = file.path.parent == resources.folder("policies")
     parent = file.path.stem if is_shipped else _path_from(file.path.name, file.path, file.path, out)
@@ -90,7 +90,12 @@ def extend_file(
     return SteeredFile(resolve(deployment, file.policy, file.taxonomy()), edits, dump_deployment(deployment))
 
 
-def _refuse_ancestors(ancestors: tuple[PolicyFile, ...], out: Path) -> None:
+def refuse_ancestors(ancestors: tuple[PolicyFile, ...], out: Path) -> None:
+    """What extends a policy cannot be written over it.
+
+    Raises:
+        PolicyError: `out` is the file of an ancestor.
+    """
     for ancestor in ancestors:
         if out.exists() and out.samefile(ancestor.path):
             raise PolicyError(f"what extends {ancestor.policy.name!r} cannot replace it", file=out, expected="another file")

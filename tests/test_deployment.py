@@ -18,6 +18,7 @@ from safetyanalyst.errors import PolicyError
 from safetyanalyst.pins import Pin
 from safetyanalyst.policy import FORMAT, MAX_ANCESTORS, Policy, dump_deployment, dump_policy, load_policy, read_policy, resolve
 from safetyanalyst.taxonomy import load_taxonomy
+from tests.labels import claimed
 
 TAXONOMY = load_taxonomy()
 BALANCED = load_policy("balanced")
@@ -215,6 +216,7 @@ def test_a_taxonomy_is_looked_for_beside_the_file_that_names_it(tmp_path: Path, 
         ({"space": {"analysis": "benefits"}}, "", "`space` is the parent's"),
         ({"taxonomy": "agents-v1"}, "", "`taxonomy` is the parent's"),
         ({"fit": None}, "", "`fit` is the parent's"),
+        ({"guarantee": None}, "", "`guarantee` is the parent's"),
         ({"treshold": 1.0}, "treshold", "threshold"),
         ({"weights": {"harm": {"action": {"privcy": 0.5}}}}, "weights", "harm/action/privacy"),
         ({"weights": {"harm/acton/*": 0.5}}, "weights", "harm/action/*"),
@@ -444,3 +446,53 @@ def test_a_chain_of_three_is_what_the_rules_say_and_crosses_no_pin(levels: list[
     parsed = yaml.safe_load(dump_policy(policy))
     assert parsed.pop("format") == FORMAT
     assert Policy.model_validate(parsed).hash == policy.hash
+
+
+# --- what the parent claims
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ({}, ("calibration", "guarantee")),
+        ({"weights": {"*": "x1", PRIVACY: "x1"}, "pins": {CHILD: {"floor": 0.1}}}, ("calibration", "guarantee")),
+        ({"threshold": 0.25}, ("calibration",)),
+        ({"review_band": {"above": 7.0}}, ("calibration",)),
+        ({"on_missing": "block"}, ("calibration",)),
+        ({"weights": {PRIVACY: "x0.5"}}, ()),
+        ({"edits": [edit(PRIVACY, BALANCED.weights[PRIVACY], 0.25)]}, ()),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_deployment_has_what_its_parent_claims_only_as_far_as_it_holds(
+    tmp_path: Path, content: dict[str, Any], kept: tuple[str, ...]
+) -> None:
+    parent = claimed(BALANCED.model_copy(update={"name": "root"}))
+    (tmp_path / "root.yaml").write_text(dump_policy(parent), encoding="utf-8")
+    assert load_policy(tmp_path / "root.yaml") == parent
+    file = read_policy(write(tmp_path, "mine", extends="root.yaml", **content))
+    policy = file.policy
+    for claim in ("calibration", "guarantee"):
+        assert getattr(policy, claim) == (getattr(parent, claim) if claim in kept else None)
+    assert file.bind().lapsed == ()
+    assert set(file.not_inherited) == {"calibration", "guarantee"} - set(kept)
+    assert (file.bind().calibration is not None) == ("calibration" in kept)
+    again = read_policy(write(tmp_path, "again", extends="mine.yaml"))
+    assert (again.policy.calibration, again.policy.guarantee) == (policy.calibration, policy.guarantee)
+    whole = tmp_path / "whole.yaml"
+    whole.write_text(dump_policy(policy), encoding="utf-8")
+    assert load_policy(whole) == policy
+    assert load_policy(whole).hash == policy.hash
+
+
+def test_what_lapsed_in_the_parent_is_not_inherited_and_holds_where_the_change_is_undone(tmp_path: Path) -> None:
+    was = BALANCED.weights[PRIVACY]
+    steered = claimed(BALANCED.model_copy(update={"name": "root"})).steered(
+        PRIVACY, 0.25, reason="r", date=DAY, taxonomy=TAXONOMY
+    )  # fmt: skip
+    assert steered.bind(TAXONOMY).lapsed == ("calibration", "guarantee")
+    (tmp_path / "root.yaml").write_text(dump_policy(steered), encoding="utf-8")
+    child = load_policy(write(tmp_path, "child", extends="root.yaml"))
+    assert (child.calibration, child.guarantee) == (None, None)
+    undone = load_policy(write(tmp_path, "undone", extends="root.yaml", weights={PRIVACY: was}))
+    assert (undone.calibration, undone.guarantee) == (steered.calibration, steered.guarantee)

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from safetyanalyst import resources
 from safetyanalyst.errors import ConfigError, PolicyError
+from safetyanalyst.pins import Pin
 from safetyanalyst.policy import Policy, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
+from tests.labels import claimed
 
 TAXONOMY = load_taxonomy()
 TODAY = datetime.date(2026, 1, 2)
@@ -294,6 +296,28 @@ def test_a_fingerprint_tells_what_is_decided_by_and_nothing_else(update: dict[st
     policy = load_policy("balanced")
     bound = policy.model_copy(update=update).bind(TAXONOMY)
     assert (bound.fingerprint == policy.bind(TAXONOMY).fingerprint) == is_alike
+
+
+def test_what_is_scored_by_is_a_part_of_what_is_decided_by() -> None:
+    policy = load_policy("balanced")
+    mine = policy.bind(TAXONOMY)
+    moved = policy.model_copy(update={"threshold": 0.1, "on_missing": "block"}).bind(TAXONOMY)
+    assert moved.scoring_fingerprint == mine.scoring_fingerprint
+    assert moved.fingerprint != mine.fingerprint
+    for other in (
+        policy.bind(load_taxonomy("agents-v1")),
+        policy.steered("harm/action/privacy", 0.4, reason="r", date=TODAY, taxonomy=TAXONOMY).bind(TAXONOMY),
+    ):
+        assert other.scoring_fingerprint != mine.scoring_fingerprint
+        assert other.fingerprint != mine.fingerprint
+
+
+def test_what_there_is_none_of_is_not_in_a_dump() -> None:
+    policy = load_policy("balanced")
+    assert not {"pins", "lineage", "calibration", "guarantee"} & policy.model_dump().keys()
+    there = claimed(policy.model_copy(update={"pins": {"threshold": Pin(ceiling=1.0)}}))
+    assert {"pins", "calibration", "guarantee"} <= there.model_dump().keys()
+    assert Policy.model_validate(there.model_dump(by_alias=True)) == there
 
 
 def test_a_fingerprint_knows_weights_and_taxonomy_and_not_the_tops_written_out() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from safetyanalyst.cli import align, analyze, audit, explain, learn, policies, policy_review, report, taxonomies
+from safetyanalyst.cli import align, analyze, audit, explain, labels, learn, policies, policy_review, report, taxonomies
 from safetyanalyst.cli.common import EXIT_USAGE
 from safetyanalyst.errors import SafetyAnalystError
 from safetyanalyst.version import __version__
@@ -27,6 +27,8 @@ app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("evaluate")(learn.evaluate)
 app.add_typer(learn.train_app, name="train")
+align.align_app.command("calibrate")(labels.calibrate)
+align.align_app.command("suggest")(labels.suggest)
 app.add_typer(align.align_app, name="align")
 app.add_typer(audit.audit_app, name="audit")
 policies.policy_app.command("diff")(policy_review.diff)

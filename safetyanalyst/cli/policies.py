@@ -12,7 +12,7 @@ import typer
 from safetyanalyst.cli.common import JsonOption, json_line, note, refuse_to_overwrite, write_whole
 
 if TYPE_CHECKING:
-    from safetyanalyst.policy import PolicyFile
+    from safetyanalyst.policy import Claim, PolicyFile
 
 policy_app = typer.Typer(no_args_is_help=True, help="Policies: weights, threshold, and what to do in doubt.")
 
@@ -29,16 +29,18 @@ def show_policy(policy: PolicyArgument = "balanced", as_json: JsonOption = False
 
     file = read_policy(policy)
     loaded = file.policy
+    lapsed: tuple[Claim, ...] = file.bind().lapsed if loaded.calibration or loaded.guarantee else ()
     if as_json:
         ancestors = {} if loaded.lineage is None else {it.name: it.hash for it in loaded.lineage.ancestors}
         hashes = ancestors | {loaded.name: loaded.hash}
         origins = {name: it.model_dump() | {"hash": hashes[it.policy or ""]} for name, it in loaded.origins.items()}
-        derived = {"origins": origins, "pins_in_force": [pin.model_dump() for pin in pins_in_force(loaded)]}
+        pins = [pin.model_dump() for pin in pins_in_force(loaded)]
+        derived = {"origins": origins, "pins_in_force": pins, "lapsed": list(lapsed)}
         extends = {"extends": None if file.deployment is None else file.deployment.extends.model_dump()}
         typer.echo(json_line({"hash": loaded.hash} | loaded.model_dump(mode="json", by_alias=True) | extends | derived))
     else:
-        terminal.console().print(documents.policy(loaded))
-        _note_stale_edits(file)
+        terminal.console().print(documents.policy(loaded, lapsed))
+        _note_doubts(file)
 
 
 @policy_app.command("check")
@@ -56,7 +58,9 @@ def check_policy(policy: PolicyArgument) -> None:
         held = sum(it.floor_by is not None or it.ceiling_by is not None for it in bound.bounds.values())
         text += f"; {line}, the parent {pinned}, {held} values within pins"
     typer.echo(terminal.plain(text))
-    _note_stale_edits(file)
+    for claim in bound.lapsed:
+        note(f"{file.policy.name}: the {claim} no longer holds, because what it was made for has changed")
+    _note_doubts(file)
 
 
 @policy_app.command("steer")
@@ -154,8 +158,11 @@ def _changes(settings: list[str]) -> dict[str, float | str]:
     return changes
 
 
-def _note_stale_edits(file: PolicyFile) -> None:
+def _note_doubts(file: PolicyFile) -> None:
+    """Edits that were made from other values, and what the parent claims for itself alone."""
     from safetyanalyst.deployment import stale_edits
 
     for stale in stale_edits(file.policy):
         note(f"{file.path}: {stale}")
+    for claim in file.not_inherited:
+        note(f"{file.policy.name}: does not inherit the {claim} of its parent, which was made for other values")

@@ -238,6 +238,8 @@ def aligned_policy(base: Policy, model: AggregationModel, *, name: str, threshol
         "threshold": threshold,
         "edits": (),
         "fit": facts,
+        "calibration": None,  # they were made for the weights of the base
+        "guarantee": None,
     }
     return base.model_copy(update=update)
 

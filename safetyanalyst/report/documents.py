@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,8 +13,9 @@ from rich.tree import Tree as Drawing
 from safetyanalyst.deployment import Origin, pins_in_force
 from safetyanalyst.pins import MISSING, PinInForce
 from safetyanalyst.pipelines.evaluate import Estimate, Metrics
-from safetyanalyst.policy import Policy
+from safetyanalyst.policy import Claim, Policy
 from safetyanalyst.report import fits
+from safetyanalyst.report.calibration import claims
 from safetyanalyst.report.terminal import plain
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.weight_names import SETTINGS
@@ -22,8 +23,13 @@ from safetyanalyst.weight_names import SETTINGS
 _BAR = 24
 
 
-def policy(document: Policy) -> RenderableType:
-    """Weights as bars, threshold, pins, edits and fit facts; of a deployment also its line and where each weight comes from."""
+def policy(document: Policy, lapsed: Collection[Claim] = ()) -> RenderableType:
+    """Weights as bars, threshold, pins, edits and fit facts; of a deployment also its line and where each weight comes from.
+
+    Args:
+        document: The policy.
+        lapsed: Which of its claims no longer hold (`BoundPolicy.lapsed`).
+    """
     head = Text.assemble((plain(document.name), "bold"), f"  version {plain(document.version)}\n", (document.hash, "dim"))
     parts: list[RenderableType] = [head, Text(plain(document.description))]
     ancestors = () if document.lineage is None else document.lineage.ancestors
@@ -36,6 +42,7 @@ def policy(document: Policy) -> RenderableType:
         parts.append(Text(f"{change} ({plain(edit.author)})" if edit.author else change))
     if document.fit is not None:
         parts += [Text(), fits.facts(document.fit, document.space)]
+    parts += claims(document, lapsed)
     return Group(*parts)
 
 

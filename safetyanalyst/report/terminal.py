@@ -107,7 +107,11 @@ def _headline(result: Analysis, policy: Policy) -> Text:
         reasons["score_above_threshold"] += f" and its review band (+{band.above:g})"
     if band.below and result.decision == "allow":
         reasons["score_not_above_threshold"] += f", nor in its review band (-{band.below:g})"
-    return Text.assemble(badge(result.decision), f"  {reasons[result.ground]}", (f"  [{plain(policy.name)}]", "dim"))
+    reason = reasons[result.ground]
+    if result.probability is not None:
+        ends = " to ".join(dict.fromkeys(f"{end:.2f}" for end in result.probability))
+        reason += f"; probability of harmful {ends}"
+    return Text.assemble(badge(result.decision), f"  {reason}", (f"  [{plain(policy.name)}]", "dim"))
 
 
 def _tree(result: Analysis, kind: TreeKind) -> RenderableType:

@@ -17,11 +17,13 @@ from safetyanalyst.policy import load_policy
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import Defect, DefectCode, HarmBenefitTree
+from tests.labels import calibrated
 from tests.strategies import pairs
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "analysis.schema.json").read_text(encoding="utf-8"))
 CHECKER = jsonschema.Draft202012Validator(SCHEMA)
 ASSESSOR = Assessor(load_policy("wildjailbreak-v1"), load_taxonomy())
+CALIBRATED = Assessor(calibrated(load_policy("wildjailbreak-v1")), load_taxonomy())
 Run = Callable[..., Any]
 
 
@@ -37,6 +39,18 @@ def test_the_schema_is_one_and_strict() -> None:
 def test_every_analysis_fits(pair: HarmBenefitTree) -> None:
     defect = Defect(code="spelling", path="harm[0]", found="x")
     CHECKER.validate(json.loads(json.dumps(ASSESSOR.assess(pair, defects=[defect]).to_json())))
+
+
+@given(pairs())
+def test_every_analysis_under_a_calibrated_policy_fits(pair: HarmBenefitTree) -> None:
+    published = json.loads(json.dumps(CALIBRATED.assess(pair).to_json(), allow_nan=False))
+    CHECKER.validate(published)
+    found = published["probability"]
+    assert (found["value"] is None) == (published["score"] is None)
+    assert found["value"] in (None, found["interval"][0])
+    assert found["interval"][0] <= found["interval"][1]
+    assert not CHECKER.is_valid(published | {"probability": found | {"interval": [0, 1.5]}})
+    assert not CHECKER.is_valid(published | {"probability": found | {"extra": 1}})
 
 
 def test_every_failed_item_fits() -> None:

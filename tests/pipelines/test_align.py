@@ -30,6 +30,7 @@ from safetyanalyst.pipelines.align import (
 from safetyanalyst.pipelines.dataset import file_hash
 from safetyanalyst.policy import Policy, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
+from tests.labels import claimed
 
 TAXONOMY = load_taxonomy()
 BASE = load_policy("wildjailbreak-v1")
@@ -101,6 +102,11 @@ def test_what_is_not_weights_comes_from_the_base(tmp_path: Path) -> None:
     assert policy.weights != base.weights
     assert list(policy.weights) != []
     assert set(policy.weights) == set(base.weights)
+
+
+def test_new_weights_have_neither_calibration_nor_guarantee(tmp_path: Path) -> None:
+    policy = aligned(written(tmp_path, labelled_rows(60)), claimed(BASE))
+    assert (policy.calibration, policy.guarantee) == (None, None)
 
 
 def test_the_same_data_and_seed_give_the_same_file(tmp_path: Path) -> None:

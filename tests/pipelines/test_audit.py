@@ -28,6 +28,7 @@ from safetyanalyst.policy import BootstrapFacts, FitFacts, Policy, ReviewBand, d
 from safetyanalyst.scenarios import Example, Exchange, Prompt, ReadFailure
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import Defect, HarmBenefitTree
+from tests.labels import claimed
 from tests.mutations import harmful_tree
 from tests.strategies import pairs
 
@@ -647,3 +648,40 @@ def test_policy_round_trip_is_what_a_bundle_rests_on() -> None:
     for name in ("balanced", "strict", "wildjailbreak-v1"):
         policy: Policy = load_policy(name)
         assert read_policy(dump_policy(policy).encode(), "policy.yaml").hash == policy.hash
+
+
+# -- probabilities -------------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_are_packed_recomputed_and_compared(tmp_path: Path) -> None:
+    policy = claimed(POLICY)
+    assessor = Assessor(policy, TAXONOMY)
+    given = [
+        assessor.assess(analysis().trees, id="whole"),
+        assessor.assess(HarmBenefitTree(harm=analysis().trees.harm, benefit=None), id="half"),
+        assessor.assess(HarmBenefitTree(harm=None, benefit=None), id="none"),
+    ]
+    assert [it.to_json()["probability"]["value"] is None for it in given] == [False, True, True]
+    folder = tmp_path / "b"
+    done = pack(given, Rules(policy, TAXONOMY), folder)
+    assert (done.analyses, done.failures) == (3, ())
+    report = verify(folder, root=done.root, policy_hash=policy.hash)
+    assert (told(report), report.is_verified) == ("", True)
+
+    def surer(row: dict[str, Any]) -> dict[str, Any]:
+        return row | {"probability": row["probability"] | {"interval": [0.0, row["probability"]["interval"][1]]}}
+
+    rewrite(folder, bundle.ANALYSES, surer)
+    report = verify(folder)
+    assert "whole: probability.interval[0]: differs from what is recomputed" in told(report)
+    assert {it.id for it in report.differences} >= {"whole"}
+    rewrite(folder, bundle.ANALYSES, lambda row: {key: value for key, value in row.items() if key != "probability"})
+    report = verify(folder)
+    assert "whole: probability: differs from what is recomputed (stored nothing" in told(report)
+    # a calibration that does not hold gives none
+    lapsed = policy.steered("harm/action/privacy", 0.123, reason="r", date=datetime.date(2026, 1, 1), taxonomy=TAXONOMY)
+    done = pack([Assessor(lapsed, TAXONOMY).assess(analysis().trees)], Rules(lapsed, TAXONOMY), tmp_path / "c")
+    assert verify(tmp_path / "c", root=done.root).is_verified
+    assert b"probability" not in (tmp_path / "c" / bundle.ANALYSES).read_bytes()
+    told_of = pack(given, Rules(lapsed, TAXONOMY), tmp_path / "d")
+    assert told_of.analyses == 0  # decided under another policy

@@ -16,6 +16,7 @@ from safetyanalyst.pipelines.align import AlignSettings, read_labelled
 from safetyanalyst.pipelines.align_communities import CommunityPolicies, align_communities, community_path
 from safetyanalyst.policy import load_policy
 from safetyanalyst.taxonomy import load_taxonomy
+from tests.labels import claimed
 
 TAXONOMY = load_taxonomy()
 BASE = load_policy("wildjailbreak-v1")
@@ -50,7 +51,9 @@ def found_in(tmp_path: Path, rows: list[dict[str, Any]], **options: Any) -> Comm
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     settings = AlignSettings(n_starts=2, n_bootstrap=options.pop("n_bootstrap", 0), threshold="fit")
     data = read_labelled(path, SPACE)
-    return align_communities(settings, data, BASE, TAXONOMY, name="mine", source=path, column="who", **options)
+    return align_communities(
+        settings, data, options.pop("base", BASE), TAXONOMY, name="mine", source=path, column="who", **options
+    )
 
 
 def test_communities_that_differ_in_one_weight_differ_in_that_weight(tmp_path: Path) -> None:
@@ -92,6 +95,13 @@ def test_too_few_rows_or_one_class_have_the_pooled_weights(tmp_path: Path) -> No
         assert report[name].decided_otherwise == {}
         assert "pooled policy mine" in found.policies[name].description
     assert [d.low for d in report["many"].differences if d.low is not None] == []
+
+
+def test_no_policy_of_a_community_claims_what_the_base_did(tmp_path: Path) -> None:
+    rows = [*rows_of("open", 60, 0.0, 1), *rows_of("few", 4, 0.5, 3)]
+    found = found_in(tmp_path, rows, strength=10.0, base=claimed(BASE))
+    for policy in (found.pooled.policy, *found.policies.values()):
+        assert (policy.calibration, policy.guarantee) == (None, None)
 
 
 def test_an_endless_strength_gives_the_pooled_weights_and_none_the_own(tmp_path: Path) -> None:
