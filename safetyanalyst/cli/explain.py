@@ -43,15 +43,16 @@ def explain(
     from safetyanalyst.analyst import Assessor
     from safetyanalyst.bootstrap import load_bootstrap
     from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
-    from safetyanalyst.policy import load_policy
+    from safetyanalyst.policy import read_policy
     from safetyanalyst.report import explanations, terminal
     from safetyanalyst.taxonomy import load_taxonomy
 
     target = _decision(to)
     files = existing(analyses)
     name = policy or "balanced"
-    chosen = load_policy(name)
-    assessor = Assessor(chosen, load_taxonomy(taxonomy or chosen.taxonomy))
+    file = read_policy(name)
+    chosen = file.policy
+    assessor = Assessor(chosen, load_taxonomy(taxonomy) if taxonomy else file.taxonomy())
     accountant = Accountant(assessor.bound, load_bootstrap(name, chosen))
     items: Iterable[StoredTrees | ReadFailure] = chain.from_iterable(read_trees(it, assessor.taxonomy) for it in files)
     out = terminal.console()
