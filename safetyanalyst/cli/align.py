@@ -41,7 +41,7 @@ def fit(
     ] = "balanced",
     name: Annotated[str | None, typer.Option("--name", help="Name of the policy; by default that of the file.")] = None,
     starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of the fit.")] = 16,
-    seed: Annotated[int, typer.Option("--seed", help="Of starts, folds and resampling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of starts, folds and resampling.")] = 0,
     ridge: Annotated[
         float, typer.Option("--ridge", min=0.0, help="Pull towards one half, for weights that few labels speak of.")
     ] = 0.0,

@@ -47,7 +47,7 @@ def calibrate(
     no_guarantee: Annotated[
         bool, typer.Option("--no-guarantee", help="Set the band even where these rows cannot guarantee anything.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of the folds.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the folds.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Give a policy probabilities, and a review band that holds a stated rate of automatic errors."""

@@ -222,6 +222,8 @@ def test_align_by_community_writes_a_policy_for_each(sa: Run, tmp_path: Path) ->
         ("--freeze harm/action/privacy=0.5 --freeze harm/action/privacy=0.6", "given twice"),
         ("--analysis harms --freeze benefit/relative_weight", "no weight here"),
         ("--cost-missed 0", "costs.missed"),
+        ("--cost-missed 1e308", "their sum is infinite"),
+        ("--seed -1", "--seed"),
         ("--threshold high", "fit, base or a number"),
         ("--threshold nan", "threshold"),
         ("--action leaves", "'group' or 'leaf'"),
