@@ -29,7 +29,7 @@ LIBRARY = SOURCE.with_name("libpieces" + {"win32": ".dll", "darwin": ".dylib"}.g
 _DONE, _LEARN, _GROW = range(3)  # answers of the library; any other is a mistake of this module
 _MAX_BYTES = 1 << 26  # of known pieces; then all are forgotten
 _SLOTS = 1 << 13  # at first, a power of two; they are never more than half full
-_PIECE = np.dtype([("hash", "=u8"), ("start", "=i8"), ("length", "=i8"), ("meaning", "=i4", 4)])
+_PIECE = np.dtype([("hash", "=u8"), ("length", "=i8"), ("meaning", "=i4", 4)])  # what stands in front of its bytes
 
 
 class Reading(NamedTuple):
@@ -51,11 +51,9 @@ class _Table(ctypes.Structure):
         ("arena", ctypes.c_void_p),
         ("n_bytes", ctypes.c_int64),
         ("max_bytes", ctypes.c_int64),
-        ("pieces", ctypes.c_void_p),
-        ("n_pieces", ctypes.c_int64),
-        ("max_pieces", ctypes.c_int64),
         ("slots", ctypes.c_void_p),
         ("n_slots", ctypes.c_int64),
+        ("n_pieces", ctypes.c_int64),
     )
 
 
@@ -114,8 +112,7 @@ class CompiledPieces:
         library: From `load`.
     """
 
-    _arena: npt.NDArray[np.uint8]  # the bytes of all pieces
-    _pieces: npt.NDArray[Any]  # (n,) what is known of each
+    _arena: npt.NDArray[np.uint8]  # all pieces: what is known of each, and its bytes
     _slots: npt.NDArray[np.int32]  # (a power of two,) where each is found
 
     def __init__(self, space: FeatureSpace, library: ctypes.CDLL) -> None:
@@ -164,10 +161,8 @@ class CompiledPieces:
     def _grow(self, n_bytes: int) -> None:
         """Makes room for one piece more."""
         table = self._table
-        while table.n_bytes + n_bytes > len(self._arena):
+        while table.n_bytes + _PIECE.itemsize + n_bytes + 7 > len(self._arena):
             self._arena = _doubled(self._arena)
-        if table.n_pieces >= len(self._pieces):
-            self._pieces = _doubled(self._pieces)
         self._point()
         if table.n_pieces >= len(self._slots) // 2:
             self._slots = np.full(2 * len(self._slots), -1, np.int32)
@@ -178,7 +173,6 @@ class CompiledPieces:
         """Keeps memory flat over corpora of any size."""
         self._reader.forget()
         self._arena = np.empty(1 << 18, np.uint8)
-        self._pieces = np.empty(_SLOTS // 2, _PIECE)
         self._slots = np.full(_SLOTS, -1, np.int32)
         self._table.n_bytes = self._table.n_pieces = 0
         self._point()
@@ -186,7 +180,6 @@ class CompiledPieces:
     def _point(self) -> None:
         table = self._table
         table.arena, table.max_bytes = self._arena.ctypes.data, len(self._arena)
-        table.pieces, table.max_pieces = self._pieces.ctypes.data, len(self._pieces)
         table.slots, table.n_slots = self._slots.ctypes.data, len(self._slots)
 
 

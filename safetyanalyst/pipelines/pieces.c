@@ -28,19 +28,18 @@ enum { UNREADABLE = -1, NOT_COUNTED = -2 };                       /* in place of
 enum { ABSENT = -1, CROWDED = -2 };                               /* in place of a piece */
 enum { DONE, LEARN, GROW, REFUSED, CLEAN, NOT_CLEAN };            /* answers, the first four as in compiled.py */
 
-struct piece {
+struct piece { /* in front of its bytes: one walk to the memory brings both */
     uint64_t hash;
-    int64_t start, length; /* of its bytes in the arena */
+    int64_t length;
     int32_t type, next, harm, benefit;
 };
 
 struct table { /* every known piece */
-    uint8_t *arena;
+    uint8_t *arena; /* one piece behind the other, each from a multiple of eight bytes on */
     int64_t n_bytes, max_bytes;
-    struct piece *pieces;
-    int64_t n_pieces, max_pieces;
-    int32_t *slots; /* pieces by hash, ABSENT where none */
+    int32_t *slots; /* by hash: eighths of the place of a piece in the arena, ABSENT where none is */
     int64_t n_slots; /* a power of two */
+    int64_t n_pieces;
 };
 
 struct batch { /* some texts, one behind the other, and what they are read as */
@@ -91,6 +90,16 @@ static uint64_t hash_of(const uint8_t *bytes, size_t n)
     return even ^ even >> 29;
 }
 
+static struct piece *piece_at(const struct table *table, int64_t eighths)
+{
+    return (struct piece *)(void *)(table->arena + 8 * eighths);
+}
+
+static int64_t size_of(int64_t length) /* in the arena; a length is never near the largest number */
+{
+    return (int64_t)sizeof(struct piece) + (length + 7) / 8 * 8;
+}
+
 /* The slot of a piece or, when it is not known, of the place for it; CROWDED when there is none. */
 static int64_t slot_of(const struct table *table, uint64_t hash, const uint8_t *bytes, size_t n)
 {
@@ -98,8 +107,8 @@ static int64_t slot_of(const struct table *table, uint64_t hash, const uint8_t *
     for (uint64_t step = 1; step <= MAX_PROBES; slot = (slot + step++) & mask) {
         if (table->slots[slot] < 0)
             return (int64_t)slot;
-        const struct piece *piece = &table->pieces[table->slots[slot]];
-        if (piece->hash == hash && (size_t)piece->length == n && (!n || !memcmp(table->arena + piece->start, bytes, n)))
+        const struct piece *piece = piece_at(table, table->slots[slot]);
+        if (piece->hash == hash && (size_t)piece->length == n && !memcmp(piece + 1, bytes, n))
             return (int64_t)slot;
     }
     return CROWDED;
@@ -134,7 +143,7 @@ static int read_text(const struct table *table, struct batch *batch, int64_t sta
             expected = ANY;
             continue;
         }
-        const struct piece *piece = &table->pieces[table->slots[slot]];
+        const struct piece *piece = piece_at(table, table->slots[slot]);
         if (piece->type != expected && expected != ANY)
             return NOT_CLEAN;
         expected = piece->next;
@@ -190,37 +199,36 @@ EXPORT int pieces_read(const struct table *table, struct batch *batch)
 /* Puts every piece into the slots, which are all empty. */
 EXPORT void pieces_fill(struct table *table)
 {
-    for (int64_t i = 0; i < table->n_pieces; i++) {
-        const struct piece *piece = &table->pieces[i];
-        int64_t slot = slot_of(table, piece->hash, table->arena + piece->start, (size_t)piece->length);
+    for (int64_t at = 0; at < table->n_bytes;) {
+        const struct piece *piece = piece_at(table, at / 8);
+        int64_t slot = slot_of(table, piece->hash, (const uint8_t *)(piece + 1), (size_t)piece->length);
         if (slot != CROWDED)
-            table->slots[slot] = (int32_t)i;
+            table->slots[slot] = (int32_t)(at / 8);
+        at += size_of(piece->length);
     }
 }
 
 /* Adds a piece, unless it is known or there is no place for it. GROW: the table needs more room. */
 EXPORT int pieces_add(struct table *table, const uint8_t *bytes, int64_t n, const int32_t *meaning)
 {
-    if (n < 0 || table->n_pieces >= INT32_MAX)
+    if (n < 0 || n > INT64_MAX / 2 || table->n_bytes / 8 > INT32_MAX)
         return REFUSED;
-    if (n > table->max_bytes - table->n_bytes || table->n_pieces >= table->max_pieces ||
-        table->n_pieces >= table->n_slots / 2)
+    if (size_of(n) > table->max_bytes - table->n_bytes || table->n_pieces >= table->n_slots / 2)
         return GROW;
     uint64_t hash = hash_of(bytes, (size_t)n);
     int64_t slot = slot_of(table, hash, bytes, (size_t)n);
     if (slot == CROWDED || table->slots[slot] >= 0)
         return DONE;
-    struct piece *piece = &table->pieces[table->n_pieces];
+    struct piece *piece = piece_at(table, table->n_bytes / 8);
     piece->hash = hash;
-    piece->start = table->n_bytes;
     piece->length = n;
     piece->type = meaning[0];
     piece->next = meaning[1];
     piece->harm = meaning[2];
     piece->benefit = meaning[3];
-    if (n)
-        memcpy(table->arena + table->n_bytes, bytes, (size_t)n);
-    table->n_bytes += n;
-    table->slots[slot] = (int32_t)table->n_pieces++;
+    memcpy(piece + 1, bytes, (size_t)n);
+    table->slots[slot] = (int32_t)(table->n_bytes / 8);
+    table->n_bytes += size_of(n);
+    table->n_pieces++;
     return DONE;
 }

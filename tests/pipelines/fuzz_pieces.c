@@ -153,13 +153,10 @@ static void learn(struct table *table, const uint8_t *bytes, int64_t n)
     for (int answer; (answer = pieces_add(table, copy, n, meaning)) != DONE;) {
         if (answer != GROW)
             fail("a piece was refused");
-        if (table->n_bytes + n > table->max_bytes) {
-            int64_t after = table->n_bytes + n + below(100);
+        if (table->n_bytes + size_of(n) > table->max_bytes) {
+            int64_t after = table->n_bytes + size_of(n) + below(100);
             table->arena = more(table->arena, table->n_bytes, after, 1);
             table->max_bytes = after;
-        } else if (table->n_pieces == table->max_pieces) {
-            table->pieces = more(table->pieces, table->n_pieces, table->n_pieces + 1 + below(9), sizeof *table->pieces);
-            table->max_pieces = table->n_pieces + 1;
         } else {
             new_slots(table, 2 * table->n_slots);
             pieces_fill(table);
@@ -236,6 +233,6 @@ int main(int argc, char **argv)
         n_clean += round_of(&table, scratch);
     }
     printf("%lld clean texts, %lld pieces\n", (long long)n_clean, (long long)(n_pieces + table.n_pieces));
-    free(table.arena), free(table.pieces), free(table.slots), free(scratch);
+    free(table.arena), free(table.slots), free(scratch);
     return n_clean ? 0 : 1;
 }
