@@ -3,6 +3,9 @@
 A piece is what stands between two "{". Pieces that were seen are known by a fingerprint of a few machine words, so that a whole
 batch is looked up by array arithmetic; what the fingerprints say is then checked by putting the known pieces together again and
 comparing with the text, byte by byte. So a fingerprint can save time and can never change what is read.
+
+`Pieces` needs numpy alone. Where the package was built with a C compiler, `compiled.CompiledPieces` takes its place and
+leads to the same.
 """
 
 from __future__ import annotations
