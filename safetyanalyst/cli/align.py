@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from safetyanalyst.cli.common import EXIT_SOME_FAILED, JsonOption, existing, json_line, note, progress, refuse_to_overwrite
+from safetyanalyst.cli.common import (
+    EXIT_SOME_FAILED,
+    JsonOption,
+    existing,
+    json_line,
+    note,
+    progress,
+    refuse_line,
+    refuse_to_overwrite,
+)
 
 if TYPE_CHECKING:
     from safetyanalyst.pipelines.align import Aligned
@@ -123,6 +132,7 @@ def fit(
         missing = "--strength" if strength is None else "--prior"
         raise ConfigError("a prior needs both a policy and a strength", key=missing, expected="--prior NAME --strength ROWS")
     based_on = read_policy(base)
+    refuse_line(based_on, out)
     pulled_to = None if prior is None else based_on.policy if prior == "base" else load_policy(prior)
     taxonomy = based_on.taxonomy()
     start = based_on.policy.model_copy(update={"taxonomy": taxonomy_from(based_on, out)})

@@ -49,6 +49,8 @@ def diff(
     from safetyanalyst.report import terminal
 
     files = existing([*on, *(more or [])])
+    if len({path.resolve() for path in files}) < len(files):
+        raise typer.BadParameter("a file is given twice: its scenarios would count double")
     most = None if fail_on_flips is None else _budget(fail_on_flips)
     if html is not None:
         _refuse_to_overwrite(html, "--html", begins=b"<!DOCTYPE html>")

@@ -170,6 +170,7 @@ def test_exit_statuses_of_diff(sa: Run, trees: Path, lax: Path, tmp_path: Path) 
         (["balanced", "strict", "--on", "no-such.jsonl"], "no such file"),
         (["balanced", "no-such", "--on", "{trees}"], "no policy named 'no-such'"),
         (["balanced", "strict", "--on", "{empty}"], "no scenario"),
+        (["balanced", "strict", "--on", "{trees}", "{trees}"], "a file is given twice"),
         (["balanced", "strict", "--on", "{trees}", "--fail-on-flips", "few"], "neither a whole number nor a percentage"),
         (["balanced", "{agents}", "--on", "{trees}"], "agents of agents@1"),
     ],
