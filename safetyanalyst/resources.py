@@ -121,6 +121,11 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def readable(text: str) -> str:
+    """Text that a file can hold: what is no text in it (bytes in a file's name, lone surrogates) is written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def choices(wrong: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """What could have been meant, in words, for the `expected` of an error.
 

@@ -54,7 +54,7 @@ def steer_file(
     taxonomy = file.taxonomy()
     steered = _steered(file, changes, reason, author, date)
     edits = steered.edits[len(file.policy.edits) :]
-    name = name or steered.name
+    name = resources.readable(name or steered.name)
     if file.deployment is None or file.parent is None:
         steered = steered.model_copy(update={"name": name, "taxonomy": taxonomy_from(file, out)})
         return SteeredFile(steered, edits, dump_policy(steered))
@@ -86,7 +86,7 @@ def extend_file(
     is_shipped = file.path.parent == resources.folder("policies")
     parent = file.path.stem if is_shipped else _path_from(file.path.name, file.path, file.path, out)
     extends = Extends(policy=parent, hash=file.policy.hash)
-    deployment = Deployment(name=name, extends=extends, edits=edits)
+    deployment = Deployment(name=resources.readable(name), extends=extends, edits=edits)
     return SteeredFile(resolve(deployment, file.policy, file.taxonomy()), edits, dump_deployment(deployment))
 
 

@@ -25,6 +25,7 @@ from safetyanalyst.pipelines.validation import cross_validate
 from safetyanalyst.policy import Policy, weights_by_name
 from safetyanalyst.records import Record
 from safetyanalyst.resampling import Replicates, refits
+from safetyanalyst.resources import readable
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.version import __version__
 
@@ -203,7 +204,7 @@ def fit_facts(
     """The facts of a fit that are known without refits."""
     zero = log_loss(np.zeros(len(rows.labels)), rows.labels, model.space.spec.analysis)
     return FitFacts(
-        data=source.name,
+        data=readable(source.name),
         data_hash=file_hash(source),
         rows=len(rows.labels),
         rows_left_out=data.left_out,
@@ -231,7 +232,7 @@ def fit_facts(
 def aligned_policy(base: Policy, model: AggregationModel, *, name: str, threshold: float, facts: FitFacts) -> Policy:
     """The base with fitted weights, their threshold and the facts of the fit."""
     update = {
-        "name": name,
+        "name": readable(name),
         "version": "1",
         "description": f"Aligned to {facts.rows} labelled trees, starting from the settings of {base.name}.",
         "weights": weights_by_name(model.space, model.levels_),

@@ -23,6 +23,7 @@ from safetyanalyst.pipelines.align import (
 from safetyanalyst.pipelines.labelled import LabelledTrees, Watch, unwatched
 from safetyanalyst.policy import Policy
 from safetyanalyst.records import Record
+from safetyanalyst.resources import readable
 from safetyanalyst.taxonomy import Taxonomy
 
 _SAFE = "abcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -144,7 +145,7 @@ def _fitted(
     threshold = threshold_of(settings, model, base)
     assert model.prior is not None
     prior = PriorFacts(policy=pooled.policy.name, hash=pooled.policy.hash, strength=model.prior.strength)
-    update: dict[str, object] = {"data": f"{source.name}, {column} = {community}", "rows_left_out": 0, "prior": prior}
+    update: dict[str, object] = {"data": readable(f"{source.name}, {column} = {community}"), "rows_left_out": 0, "prior": prior}
     bootstrap = None
     if draws is not None:
         bootstrap = bootstrap_of(draws.replicates, model, len(own.labels), settings.seed)

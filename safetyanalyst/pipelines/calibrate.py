@@ -42,6 +42,7 @@ from safetyanalyst.edits import Step, edits_of
 from safetyanalyst.errors import FitError, GuaranteeError
 from safetyanalyst.pipelines.dataset import file_hash, read_trees
 from safetyanalyst.policy import BoundPolicy, Decision, Policy, ReviewBand
+from safetyanalyst.resources import readable
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.trees import HarmBenefitTree
 from safetyanalyst.version import __version__
@@ -112,7 +113,7 @@ class ScoredLabels:
         if self.suggested:
             found.append(f"rows chosen by `align suggest`, which are not like those in use: {self.suggested}")
         if self.repeated:
-            found.append(f"rows with the id of another row, which say nothing new and make the set look larger: {self.repeated}")
+            found.append(f"rows with the id of another row, which say nothing new: {self.repeated}")
         return tuple(found)
 
     def decisions(self, policy: Policy) -> list[Decision]:
@@ -208,7 +209,7 @@ def calibrate(scored: ScoredLabels, *, method: Method | Literal["auto"] = "auto"
     made = Calibration(
         curve=FITS[best](margins, labels),
         threshold=policy.threshold,
-        data=scored.source.name,
+        data=readable(scored.source.name),
         data_hash=scored.data_hash,
         rows=len(labels),
         rows_left_out=len(usable) - len(labels) + scored.left_out,
@@ -284,7 +285,7 @@ def _with_band(policy: Policy, band: ReviewBand, source: Path, date: datetime.da
     before, after = numbers(policy), numbers(changed)
     steps = {name: Step("", before[name], after[name]) for name in SETTINGS if name in by_hand}
     day = max([date, *(edit.date for edit in policy.edits)])
-    edits = edits_of(steps, reason=f"made by align calibrate on {source.name}", author="", date=day)
+    edits = edits_of(steps, reason=readable(f"made by align calibrate on {source.name}"), author="", date=day)
     return changed.model_copy(update={"edits": (*policy.edits, *edits)})
 
 
@@ -299,7 +300,7 @@ def _risk(error: ErrorKind, risk: Risk, alpha: float, labels: Ints, decisions: S
 def _guarantee(scored: ScoredLabels, banded: Policy, risks: tuple[ControlledRisk, ...]) -> Guarantee:
     return Guarantee(
         risks=risks,
-        data=scored.source.name,
+        data=readable(scored.source.name),
         data_hash=scored.data_hash,
         rows_left_out=scored.left_out,
         made_for=banded.bind(scored.bound.space.taxonomy).fingerprint,

@@ -31,6 +31,7 @@ from safetyanalyst.pipelines.validation import fold_of
 from safetyanalyst.policy import BoundPolicy, Decision
 from safetyanalyst.records import Record
 from safetyanalyst.resampling import Refit, Replicates, Sampler
+from safetyanalyst.resources import readable
 from safetyanalyst.weights import Floats, Ints
 
 STRENGTHS = (0.5, 2.0, 5.0, 15.0, 50.0, 150.0, 500.0, 5000.0)  # tau from 1 to 0.01
@@ -141,7 +142,7 @@ def members(stored: Sequence[StoredTrees], rows: LabelledRows, column: str, min_
     by_name: dict[str, list[int]] = {}
     for i, row in enumerate(stored):
         if (value := row.fields.get(column)) is not None:
-            by_name.setdefault(str(value), []).append(i)
+            by_name.setdefault(readable(str(value)), []).append(i)
     if not by_name:
         raise FitError(f"no labelled row has a value in column {column!r}")
     fallback: dict[str, str] = {}

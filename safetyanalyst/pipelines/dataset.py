@@ -17,6 +17,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from safetyanalyst.generation import WrittenText, notation, parsing
 from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.records import Record
+from safetyanalyst.resources import readable
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Tree, TreeKind
@@ -93,7 +94,7 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     """What to call files in results: by their stems, or by their paths where two stems are alike."""
     stems = Counter(path.stem for path in paths)
     names = (path.stem if stems[path.stem] == 1 else str(path) for path in paths)
-    return [name.encode("utf-8", "backslashreplace").decode() for name in names]  # bytes that are no text
+    return [readable(name) for name in names]
 
 
 def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | ReadFailure:

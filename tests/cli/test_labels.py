@@ -312,3 +312,12 @@ def test_other_commands_take_calibrated_policies(sa: Run, tmp_path: Path, labell
     bundle = tmp_path / "b.zip"
     assert sa("audit", "pack", stored, "--policy", mine, "--out", bundle).status == 0
     assert sa("audit", "verify", bundle).status == 0
+
+
+def test_labels_in_a_file_whose_name_is_no_text(sa: Run, tmp_path: Path) -> None:
+    path = written(tmp_path / "labels\udcff.jsonl", labelled_rows(BASE, 60))
+    made, fitted = tmp_path / "made.yaml", tmp_path / "fitted.yaml"
+    assert sa("align", "calibrate", "balanced", "--on", path, "--missed", "0.2", "--out", made).status == 0
+    assert load_policy(made).calibration is not None
+    assert sa("align", path, "--starts", "1", "--out", fitted).status == 0
+    assert load_policy(fitted).fit is not None

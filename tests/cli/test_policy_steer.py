@@ -226,3 +226,12 @@ def test_a_deployment_is_begun_by_steering(sa: Run, tmp_path: Path) -> None:
     again = sa("policy", "steer", out, "--set", f"{PRIVACY}=0.8", "--reason", "r", "--extend", "--out", out)
     assert again.status == 2
     assert "cannot replace it" in again.err
+
+
+def test_a_file_name_that_is_no_text_gives_a_policy_that_can_be_read(sa: Run, tmp_path: Path) -> None:
+    out = tmp_path / "mine\udcff.yaml"
+    for more in ([], ["--extend"]):
+        done = sa("policy", "steer", "balanced", "--set", f"{PRIVACY}=0.4", "--reason", "r", "--out", out, *more)
+        assert (done.status, done.err) == (0, "")
+        assert load_policy(out).name == "mine\\udcff"
+        assert load_policy(out).hash in done.out
