@@ -41,7 +41,7 @@ _HINDERED = {
 def draw_account(account: Account) -> RenderableType:
     """Draws one account."""
     parts: list[RenderableType] = [
-        Text.assemble(badge(account.decision), f"  {plain(account.id)}"),
+        Text.assemble(badge(account.decision), f"  {plain(account.id)}", no_wrap=True, overflow="ellipsis"),
         Text(plain(account.words.paragraph)),
         Text(),
         _margin(account),

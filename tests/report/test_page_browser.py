@@ -301,6 +301,16 @@ def test_edits_are_appended_behind_those_of_the_file(show: Open, tmp_path: Path)
     assert loaded.hash == again.hash
 
 
+def test_half_a_character_in_a_reason_does_not_spoil_the_file(show: Open, tmp_path: Path) -> None:
+    opened = show(mixed(10))
+    opened.type(PRIVACY, 0.5)
+    opened.run("() => SA.app.edits.reasons.set(SA.app.edits.changed()[0], 'half ' + String.fromCharCode(0xd83d) + ' of it')")
+    with opened.page.expect_download() as download:
+        opened.page.get_by_role("button", name="Download policy").click()
+    download.value.save_as(tmp_path / "edited.yaml")
+    assert [it.reason for it in load_policy(tmp_path / "edited.yaml").edits] == ["half \ufffd of it"]
+
+
 def test_pins_of_a_deployment_hold_the_sliders(show: Open, tmp_path: Path) -> None:
     pins = {PRIVACY: Pin(floor=0.4), "review_band/above": Pin(ceiling=0.2), "on_missing": Pin(floor="block")}
     parent = BALANCED.model_copy(update={"name": "house", "pins": pins, "on_missing": "block"})
