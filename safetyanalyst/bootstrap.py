@@ -7,9 +7,9 @@ people read. The policy names them by hash, so that replicates of another fit ar
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -127,7 +127,24 @@ def save_bootstrap(bootstrap: Bootstrap, policy_path: Path) -> None:
 
 def dump_bootstrap(bootstrap: Bootstrap) -> str:
     """The replicates as JSON, readable back to equal ones (same hash)."""
-    return json.dumps({"format": FORMAT} | bootstrap.model_dump(mode="json")) + "\n"
+    return json.dumps(bootstrap_content(bootstrap)) + "\n"
+
+
+def bootstrap_content(bootstrap: Bootstrap) -> dict[str, Any]:
+    """The replicates as their file has them."""
+    return {"format": FORMAT} | bootstrap.model_dump(mode="json")
+
+
+def parse_bootstrap(content: Mapping[str, Any], file: Path | None) -> Bootstrap:
+    """The inverse of `bootstrap_content`.
+
+    Raises:
+        PolicyError: It is of another format, or breaks a rule.
+    """
+    data = dict(content)
+    if data.pop("format", None) != FORMAT:
+        raise PolicyError("unknown format", file=file, key="format", expected=FORMAT)
+    return resources.validate(Bootstrap, data, file=file, error=PolicyError)
 
 
 def load_bootstrap(name_or_path: str | Path, policy: Policy) -> Bootstrap | None:
@@ -150,9 +167,7 @@ def load_bootstrap(name_or_path: str | Path, policy: Policy) -> Bootstrap | None
         raise PolicyError(
             "the bootstrap replicates cannot be read", file=path, expected="the file that `align` wrote"
         ) from error
-    if data.pop("format", None) != FORMAT:
-        raise PolicyError("unknown format", file=path, key="format", expected=FORMAT)
-    found = resources.validate(Bootstrap, data, file=path, error=PolicyError)
+    found = parse_bootstrap(data, path)
     if found.hash != facts.hash:
         raise PolicyError("these are the replicates of another fit", file=path, expected=f"content with the hash {facts.hash}")
     return found

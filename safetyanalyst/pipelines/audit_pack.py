@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from safetyanalyst.analyst import Analysis, FailedItem
+from safetyanalyst.bootstrap import bootstrap_content
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.pipelines import bundle
@@ -281,7 +282,7 @@ def _write_rules(folder: Path, rules: Rules) -> None:
     if rules.source is not None:
         (folder / bundle.POLICY_SOURCE).write_bytes(rules.source.content)
     if rules.bootstrap is not None:
-        (folder / bundle.BOOTSTRAP).write_bytes(bundle.canonical(rules.bootstrap.model_dump(mode="json")))
+        (folder / bundle.BOOTSTRAP).write_bytes(bundle.canonical(bootstrap_content(rules.bootstrap)))
 
 
 def _put(folder: Path, out: Path, work: Path) -> None:
