@@ -231,3 +231,6 @@ def test_the_policy_in_a_bundle_is_usable_with_its_replicates(sa: Run, tmp_path:
     assert sa("audit", "verify", out).status == 0
     done = sa("explain", out / "analyses.jsonl", "--policy", out / "policy.yaml", "--json")
     assert (done.status, done.lines[0]["stability"]["replicates"]) == (0, 200)
+    analyses.write_text(sa("assess", trees, "--policy", "wildjailbreak-v1", "--json").out, encoding="utf-8")
+    done = sa("audit", "pack", analyses, "--policy", "wildjailbreak-v1", "--with-bootstrap", "--out", tmp_path / "none")
+    assert (done.status, "none are packed" in done.err) == (0, True)
