@@ -229,7 +229,7 @@ def test_a_level_cannot_pass_its_neighbour_and_the_page_says_so(show: Open) -> N
     opened.type("harm/extent/minor", 0.9)
     assert opened.number("harm/extent/minor").get_attribute("title") == repr(BALANCED.weights["harm/extent/significant"])
     note = opened.page.locator('.weight[data-name="harm/extent/minor"] .note')
-    assert note.inner_text() == "cannot pass significant (0.660)"
+    assert note.inner_text() == f"cannot pass significant ({BALANCED.weights['harm/extent/significant']:.3f})"
     opened.type("harm/extent/substantial", 0.1)
     assert opened.run("() => SA.app.edits.now.levels.every((it) => it >= 0 && it <= 1)")
     assert opened.number("harm/extent/substantial").get_attribute("title") == repr(BALANCED.weights["harm/extent/significant"])
@@ -559,6 +559,15 @@ def test_it_fits_and_everything_has_a_name(show: Open, scheme: str, width: int) 
     assert [id for id, count in Counter(ids).items() if count > 1] == []
     roles = ("banner", "main", "tablist") if width < 1000 else ("banner", "main", "tablist", "search", "listbox", "tree")
     assert [role for role in roles if opened.page.get_by_role(role).count() != 1] == []
+
+
+def test_a_very_long_id_does_not_push_the_decision_out_of_sight(show: Open) -> None:
+    (item,) = synthetic(1, TAXONOMY, n_effects=4, seed=1)
+    opened = show([item.model_copy(update={"id": "N" * 100_000})], width=390)
+    opened.page.locator('[data-tab="detail"]').click()
+    box = opened.page.locator(".verdict").bounding_box()
+    assert box is not None
+    assert box["y"] < 500
 
 
 def test_on_a_narrow_screen_the_scenario_that_was_chosen_out_of_sight_is_drawn(show: Open) -> None:
