@@ -23,6 +23,7 @@ from safetyanalyst.report.terminal import plain
 from safetyanalyst.scenarios import Example, ReadFailure
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import HarmBenefitTree
+from tests.labels import claimed
 from tests.report.browser import Opened, chromium, reason_to_skip, score_many
 from tests.report.pages import EVIL, hostile, synthetic, texts_of, with_gaps
 
@@ -299,6 +300,22 @@ def test_edits_are_appended_behind_those_of_the_file(show: Open, tmp_path: Path)
     assert [(it.before, it.after, it.reason, it.date) for it in loaded.edits[1:]] == [(0.25, 0.5, "second", future)]
     again = base.steered(PRIVACY, 0.5, reason="second", date=future, taxonomy=TAXONOMY)
     assert loaded.hash == again.hash
+
+
+def test_an_edit_that_ends_a_claim_of_the_policy_is_said(show: Open) -> None:
+    policy = claimed(BALANCED)
+    opened = show(mixed(10), policy)
+    shown = opened.page.locator(".lapsed")
+    for edits, lapsed in (({}, set()), ({"threshold": 0.2}, {"guarantee"}), ({PRIVACY: 0.5}, {"calibration", "guarantee"})):
+        for name, value in edits.items():
+            opened.type(name, value)
+        weights, threshold = opened.run("() => [Array.from(SA.app.edits.now.levels), SA.app.edits.now.threshold]")
+        names = policy.bind(TAXONOMY).space.levels.names
+        now = policy.model_copy(
+            update={"weights": policy.weights | dict(zip(names, weights, strict=True)), "threshold": threshold}
+        )
+        assert set(now.bind(TAXONOMY).lapsed) == lapsed
+        assert {claim for claim in ("calibration", "guarantee") if claim in shown.inner_text()} == lapsed
 
 
 def test_half_a_character_in_a_reason_does_not_spoil_the_file(show: Open, tmp_path: Path) -> None:
