@@ -278,6 +278,10 @@ def _normalised(sample_weight: npt.ArrayLike | None, labels: Floats) -> Floats:
     weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
         raise FitError(f"sample_weight must be {n} non-negative numbers, not all 0")
+    with np.errstate(over="ignore"):
+        is_countable = np.isfinite(weights.sum())
+    if not is_countable:
+        raise FitError("sample_weight holds numbers so large that their sum is infinite")
     if weights[labels == 1].sum() <= 0 or weights[labels == 0].sum() <= 0:
         raise FitError("all rows of one class have the weight 0: a fit needs both classes")
     total: Floats = weights / weights.sum()

@@ -164,7 +164,7 @@ def load_bootstrap(name_or_path: str | Path, policy: Policy) -> Bootstrap | None
     path = bootstrap_path(resources.find("policies", name_or_path))
     try:
         data = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise PolicyError(
             "the bootstrap replicates cannot be read", file=path, expected="the file that `align` wrote"
         ) from error

@@ -121,7 +121,9 @@ def pin_faults(own: Mapping[str, Pin], inherited: Iterable[PinInForce]) -> list[
 
 def flat_pins(value: object) -> object:
     """Pins by name, as they may be nested like weights in a file."""
-    return flat(value, lambda it: it.keys() <= Pin.model_fields.keys()) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping):
+        return value
+    return flat(value, lambda it: not any(isinstance(below, Mapping) for below in it.values()))
 
 
 def _shape_faults(key: str, pin: Pin) -> list[str]:

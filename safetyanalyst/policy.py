@@ -9,6 +9,7 @@ policy like any other when it is read.
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +115,9 @@ class Policy(Record):
         inherited = () if self.lineage is None else self.lineage.pins
         for fault in (*chain_faults(self.edits, numbers(self)), *pin_faults(self.pins, inherited)):
             raise ValueError(fault)
+        for cut in (self.threshold - self.review_band.below, self.threshold + self.review_band.above):
+            if not math.isfinite(cut):
+                raise ValueError(f"threshold and review_band together reach to {cut}: no score could lie beyond")
         return self
 
     @property

@@ -55,7 +55,7 @@ def test_replicates_of_another_fit_are_refused(tmp_path: Path) -> None:
         load_bootstrap(path, load_policy(path))
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"format": "safetyanalyst-bootstrap/1"}'])
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", "[" * 100_000, '{"format": "safetyanalyst-bootstrap/1"}'])
 def test_a_file_that_is_none_is_named(tmp_path: Path, content: str | None) -> None:
     path = saved(tmp_path)
     beside = bootstrap_path(path)

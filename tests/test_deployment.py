@@ -238,7 +238,7 @@ def test_a_taxonomy_is_looked_for_beside_the_file_that_names_it(tmp_path: Path, 
         ({"pins": {"harm/action/p*": {"floor": 0.0}}}, "", "no group"),
         ({"pins": {"harm/action/privcy": {"floor": 0.0}}}, "pins", "harm/action/privacy"),
         ({"pins": {"harm/extent/major": {"floor": 0.0}}}, "pins.harm/extent/major", "fixed"),
-        ({"pins": {PRIVACY: {"flor": 0.0}}}, "pins", "flor"),
+        ({"pins": {PRIVACY: {"flor": 0.0}}}, f"pins.{PRIVACY}.flor", "did you mean 'floor'"),
         ({"pins": {PRIVACY: {"ceiling": 0.1}}}, f"weights.{PRIVACY}", "above the ceiling 0.1 that the policy 'mine' pins"),
     ],
 )

@@ -72,6 +72,7 @@ def test_the_hash_tells_content_and_nothing_else(tmp_path: Path) -> None:
         ({"format": "x"}, "format", "safetyanalyst-policy/1"),
         ({"treshold": 1.0}, "treshold", "threshold"),
         ({"threshold": math.nan}, "threshold", "finite"),
+        ({"threshold": 1e308, "review_band": {"below": 0.0, "above": 1e308}}, "", "no score could lie beyond"),
         ({"on_missing": "allow"}, "on_missing", "review"),
         ({"weights__harm__action__privacy": 1.5}, "weights", "less than or equal to 1"),
         ({"weights__harm__action__privacy": "much"}, "weights", "number"),

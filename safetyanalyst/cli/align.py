@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from safetyanalyst.cli.common import EXIT_SOME_FAILED, JsonOption, existing, json_line, note, progress, refuse_to_overwrite
+from safetyanalyst.cli.common import (
+    EXIT_SOME_FAILED,
+    JsonOption,
+    existing,
+    json_line,
+    note,
+    progress,
+    refuse_line,
+    refuse_to_overwrite,
+)
 
 if TYPE_CHECKING:
     from safetyanalyst.pipelines.align import Aligned
@@ -41,7 +50,7 @@ def fit(
     ] = "balanced",
     name: Annotated[str | None, typer.Option("--name", help="Name of the policy; by default that of the file.")] = None,
     starts: Annotated[int, typer.Option("--starts", min=1, help="Starts of the fit.")] = 16,
-    seed: Annotated[int, typer.Option("--seed", help="Of starts, folds and resampling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of starts, folds and resampling.")] = 0,
     ridge: Annotated[
         float, typer.Option("--ridge", min=0.0, help="Pull towards one half, for weights that few labels speak of.")
     ] = 0.0,
@@ -123,6 +132,7 @@ def fit(
         missing = "--strength" if strength is None else "--prior"
         raise ConfigError("a prior needs both a policy and a strength", key=missing, expected="--prior NAME --strength ROWS")
     based_on = read_policy(base)
+    refuse_line(based_on, out)
     pulled_to = None if prior is None else based_on.policy if prior == "base" else load_policy(prior)
     taxonomy = based_on.taxonomy()
     start = based_on.policy.model_copy(update={"taxonomy": taxonomy_from(based_on, out)})

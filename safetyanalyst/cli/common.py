@@ -9,9 +9,12 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from safetyanalyst.policy import PolicyFile
 
 EXIT_USAGE = 2
 EXIT_SOME_FAILED = 3
@@ -95,6 +98,25 @@ def refuse_to_overwrite(out: Path, *, labelled: Path | None = None) -> None:
         if out.resolve().parent == resources.folder("policies").resolve():
             raise ConfigError("this policy ships with the package", file=out, key="--out", expected="a file of your own")
         load_policy(out.absolute())
+
+
+def refuse_line(file: PolicyFile, out: Path) -> None:
+    """A whole policy that is made of another may not replace its ancestors, nor a deployment, which it would cut off from them.
+
+    Args:
+        file: What it is made of.
+        out: Where it is to go.
+
+    Raises:
+        ConfigError: `out` is one of them.
+    """
+    from safetyanalyst.errors import ConfigError
+    from safetyanalyst.steering import refuse_ancestors
+
+    refuse_ancestors(file.line[1:], out)
+    if file.deployment is not None and out.exists() and out.samefile(file.path):
+        problem = "this extends another policy, and what would replace it is written whole"
+        raise ConfigError(problem, file=out, key="--out", expected="another file")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from safetyanalyst.cli.common import (
     json_line,
     names_of,
     note,
+    refuse_line,
     refuse_to_overwrite,
     write_whole,
 )
@@ -47,7 +48,7 @@ def calibrate(
     no_guarantee: Annotated[
         bool, typer.Option("--no-guarantee", help="Set the band even where these rows cannot guarantee anything.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of the folds.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the folds.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Give a policy probabilities, and a review band that holds a stated rate of automatic errors."""
@@ -63,7 +64,7 @@ def calibrate(
     (path,) = existing([on])
     refuse_to_overwrite(out, labelled=path)
     file = read_policy(policy)
-    _refuse_line(file, out)
+    refuse_line(file, out)
     replicates = _replicates_of(file)
     scored = pipeline.score_labelled(path, file.bind(), [it.policy for it in file.line[1:]])
     for failure in scored.failures:
@@ -161,17 +162,6 @@ def _say(
         console.print(calibration.banded(band))
     for objection in objections:
         note(f"note: {objection}")
-
-
-def _refuse_line(file: PolicyFile, out: Path) -> None:
-    """What is written is a whole policy: it would cut a deployment from its parent, or replace that."""
-    from safetyanalyst.errors import ConfigError
-    from safetyanalyst.steering import refuse_ancestors
-
-    refuse_ancestors(file.line[1:], out)
-    if file.deployment is not None and out.exists() and out.samefile(file.path):
-        problem = "this extends another policy, and what is calibrated is written whole"
-        raise ConfigError(problem, file=out, key="--out", expected="another file")
 
 
 def _replicates_of(file: PolicyFile) -> Bootstrap | None:

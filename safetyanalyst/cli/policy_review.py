@@ -44,10 +44,13 @@ def diff(
 ) -> None:
     """Show what changes when policy B takes the place of policy A, over stored trees. Exit status: 3 some trees not read."""
     from safetyanalyst.pipelines.diff import diff as compare
+    from safetyanalyst.pipelines.suites import exceeds
     from safetyanalyst.report import diff as report
     from safetyanalyst.report import terminal
 
     files = existing([*on, *(more or [])])
+    if len({path.resolve() for path in files}) < len(files):
+        raise typer.BadParameter("a file is given twice: its scenarios would count double")
     most = None if fail_on_flips is None else _budget(fail_on_flips)
     if html is not None:
         _refuse_to_overwrite(html, "--html", begins=b"<!DOCTYPE html>")
@@ -63,7 +66,7 @@ def diff(
     else:
         shown = report.headline(found) if quiet else report.draw(found, top=_TOP_IN_TABLE if top is None else top)
         terminal.console().print(shown, soft_wrap=quiet)
-    if most is not None and len(found) > (most[0] * len(corpus) / 100 if most[1] == "%" else most[0]):
+    if most is not None and exceeds(len(found), most, len(corpus)):
         note(f"{len(found)} decisions change, which is more than {fail_on_flips}")
         raise typer.Exit(EXIT_DOES_NOT_HOLD)
     if corpus.unread:
@@ -91,11 +94,12 @@ def read(files: list[Path], taxonomy: Taxonomy, *, is_shown: bool) -> Corpus:
 
 def _bound(a: str, b: str, taxonomy: str | None) -> tuple[BoundPolicy, BoundPolicy, Taxonomy]:
     from safetyanalyst.errors import ConfigError
-    from safetyanalyst.policy import load_policy
+    from safetyanalyst.policy import read_policy
     from safetyanalyst.taxonomy import load_taxonomy
 
-    first, second = load_policy(a), load_policy(b)
-    named = [load_taxonomy(taxonomy)] if taxonomy else [load_taxonomy(policy.taxonomy) for policy in (first, second)]
+    files = read_policy(a), read_policy(b)
+    first, second = (file.policy for file in files)
+    named = [load_taxonomy(taxonomy)] if taxonomy else [file.taxonomy() for file in files]
     if named[0].hash != named[-1].hash:
         problem = f"{first.name} speaks of {named[0].label}, {second.name} of {named[-1].label}"
         raise ConfigError(problem, key="--taxonomy", expected="the taxonomy of the trees, which both policies must fit")
@@ -117,11 +121,11 @@ def _refuse_to_overwrite(out: Path, key: str, *, begins: bytes) -> None:
             raise ConfigError("this file is something else, and would be lost", file=out, key=key, expected="another name")
 
 
-def _budget(text: str) -> tuple[float, str]:
-    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(%?)", text)
-    if found is None or (not found[2] and "." in found[1]):
+def _budget(text: str) -> int | str:
+    found = re.fullmatch(r"([0-9]{1,9})|[0-9]{1,9}(?:\.[0-9]{1,6})?%", text)
+    if found is None:
         raise typer.BadParameter(f"{text!r} is neither a whole number nor a percentage", param_hint="--fail-on-flips")
-    return float(found[1]), found[2]
+    return int(text) if found[1] else text
 
 
 def run_suite(
@@ -134,15 +138,16 @@ def run_suite(
     """Test a policy against a suite. Exit status: 0 all holds, 1 something does not hold, 3 some cases could not be run."""
     from safetyanalyst.pipelines.cases import SuiteRunner
     from safetyanalyst.pipelines.suites import load_suite
-    from safetyanalyst.policy import load_policy
+    from safetyanalyst.policy import read_policy
     from safetyanalyst.report import suite as report
     from safetyanalyst.report import terminal
 
     (path,) = existing([suite])
     if junit is not None:
         _refuse_to_overwrite(junit, "--junit", begins=b"<?xml")
-    chosen, loaded = load_policy(policy), load_suite(path)
-    runner = SuiteRunner(loaded, chosen, path.parent)
+    file, loaded = read_policy(policy), load_suite(path)
+    chosen = file.policy
+    runner = SuiteRunner(loaded, chosen, path.parent, taxonomy=file.taxonomy() if loaded.taxonomy is None else None)
     results = []
     console = terminal.console()
     with progress("testing", total=len(runner), is_shown=not quiet and not sys.stdout.isatty()) as step:

@@ -50,7 +50,7 @@ class AlignSettings(Record):
     """
 
     n_starts: int = 16
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     ridge: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     constraints: Constraints = Constraints()
     strength: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0

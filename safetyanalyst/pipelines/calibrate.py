@@ -70,6 +70,7 @@ class ScoredLabels:
         unlabelled: Rows without label.
         failures: Rows that could not be read.
         fitted_to: Hashes of the files that the weights, or those of a policy that is extended, were aligned to.
+        repeated: Labelled rows with the id of one before them.
     """
 
     bound: BoundPolicy
@@ -82,6 +83,7 @@ class ScoredLabels:
     unlabelled: int
     failures: tuple[ReadFailure, ...]
     fitted_to: frozenset[str] = frozenset()
+    repeated: int = 0
 
     @property
     def is_point(self) -> Bools:
@@ -109,6 +111,8 @@ class ScoredLabels:
             )
         if self.suggested:
             found.append(f"rows chosen by `align suggest`, which are not like those in use: {self.suggested}")
+        if self.repeated:
+            found.append(f"rows with the id of another row, which say nothing new and only swell the set: {self.repeated}")
         return tuple(found)
 
     def decisions(self, policy: Policy) -> list[Decision]:
@@ -155,6 +159,7 @@ def score_labelled(path: Path, bound: BoundPolicy, extended: Iterable[Policy] = 
     """
     trees: list[HarmBenefitTree] = []
     labels: list[int] = []
+    ids: set[str] = set()
     failures: list[ReadFailure] = []
     unlabelled = suggested = 0
     for item in read_trees(path, bound.space.taxonomy):
@@ -165,12 +170,14 @@ def score_labelled(path: Path, bound: BoundPolicy, extended: Iterable[Policy] = 
         else:
             trees.append(item.trees)
             labels.append(item.label)
+            ids.add(item.id)
             suggested += SUGGESTED in item.fields
     low, high = harmfulness_interval(bound.space.featurize(trees), bound.levels)
     return ScoredLabels(
         bound=bound, source=path, data_hash=file_hash(path), low=low, high=high, labels=np.array(labels, np.int64),
         suggested=suggested, unlabelled=unlabelled, failures=tuple(failures),
         fitted_to=frozenset(it.fit.data_hash for it in (bound.policy, *extended) if it.fit is not None),
+        repeated=len(labels) - len(ids),
     )  # fmt: skip
 
 

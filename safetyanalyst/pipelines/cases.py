@@ -15,7 +15,7 @@ from safetyanalyst.generation.notation import from_row_list
 from safetyanalyst.pipelines.corpus import Corpus, read_corpus
 from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
 from safetyanalyst.pipelines.diff import PolicyDiff, diff
-from safetyanalyst.pipelines.suites import EXPECTATIONS, Budget, Case, Expectation, Invariance, Subject, Suite
+from safetyanalyst.pipelines.suites import EXPECTATIONS, Budget, Case, Expectation, Invariance, Subject, Suite, exceeds
 from safetyanalyst.policy import Decision, Policy, load_policy
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import Example, Prompt, ReadFailure, Scenario, read_examples
@@ -61,19 +61,21 @@ class SuiteRunner:
         suite: What must hold.
         policy: What is tested.
         folder: Where the suite lies: files in it are named from there.
+        taxonomy: Of the trees, where the suite names none; by default the one that the policy names. A policy whose taxonomy
+            lies beside its file needs it (`PolicyFile.taxonomy`).
 
     Raises:
         ConfigError: A file that the suite names is not there, or inline rows are not clean.
         PolicyError: The policy or a baseline does not fit the taxonomy.
     """
 
-    def __init__(self, suite: Suite, policy: Policy, folder: Path) -> None:
+    def __init__(self, suite: Suite, policy: Policy, folder: Path, *, taxonomy: Taxonomy | None = None) -> None:
         self.suite = suite
         self.policy = policy
         self._folder = folder
-        self._taxonomy: Taxonomy = load_taxonomy(
-            policy.taxonomy if suite.taxonomy is None else _named("taxonomies", suite.taxonomy, folder)
-        )
+        if suite.taxonomy is not None:
+            taxonomy = load_taxonomy(_named("taxonomies", suite.taxonomy, folder))
+        self._taxonomy: Taxonomy = taxonomy or load_taxonomy(policy.taxonomy)
         self._assessor = Assessor(policy, self._taxonomy)
         self._inline = {place: self._rows(place, it) for place, it in suite.subjects() if it.harm is not None}
         baselines = [load_policy(_named("policies", it.baseline, folder)) for it in suite.flips]
@@ -143,7 +145,7 @@ class SuiteRunner:
         for key, limit in budget.limits().items():
             count = _count(found, key)
             told.append(f"{key} {count.flips} of {count.n}, at most {limit}")
-            if _exceeds(count, limit):
+            if exceeds(count.flips, limit, count.n):
                 over.append(key)
             elif count.n == 0 and not key.endswith(("_to_allow", "_to_review", "_to_block")):
                 unknown.append(f"there is no scenario to count {key} on")
@@ -268,12 +270,6 @@ def _count(found: PolicyDiff, key: str) -> _Count:
         return _Count(flips=int(labelled[0, 1:].sum()), n=int(labelled.sum()))
     before, after = (("allow", "review", "block").index(word) for word in key.split("_to_"))
     return _Count(flips=int(table[before, after]), n=n)
-
-
-def _exceeds(count: _Count, limit: int | str) -> bool:
-    if isinstance(limit, int):
-        return count.flips > limit
-    return count.flips * 100 > float(limit.removesuffix("%")) * count.n
 
 
 def _only(found: Sequence[_Item], id: str, path: Path) -> _Item | _Unreadable:

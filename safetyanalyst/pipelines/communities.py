@@ -35,6 +35,7 @@ from safetyanalyst.weights import Floats, Ints
 
 STRENGTHS = (0.5, 2.0, 5.0, 15.0, 50.0, 150.0, 500.0, 5000.0)  # tau from 1 to 0.01
 _FOLDS = 5
+MIN_DRAWS = 20  # fewer hold no 95 % quantile: even the widest of them would be too narrow an interval
 
 
 class Difference(Record):
@@ -44,7 +45,8 @@ class Difference(Record):
         weight: Name of the level.
         pooled: Its pooled value.
         community: Its value in the community.
-        low: Lower end of the 95 % interval of community - pooled, for all weights at once; `None` without draws.
+        low: Lower end of the 95 % interval of community - pooled, for all weights at once; `None` with fewer draws than
+            `MIN_DRAWS`.
         high: Upper end.
         is_clear: The interval does not hold 0.
     """
@@ -144,11 +146,13 @@ def members(stored: Sequence[StoredTrees], rows: LabelledRows, column: str, min_
         raise FitError(f"no labelled row has a value in column {column!r}")
     fallback: dict[str, str] = {}
     for name, found in by_name.items():
-        harmful = int(rows.labels[found].sum())
+        counted = rows.labels[found][rows.weights[found] > 0]  # a row of the weight 0 says nothing
         if len(found) < min_rows:
             fallback[name] = f"{len(found)} rows, fewer than {min_rows}"
-        elif harmful in (0, len(found)):
-            fallback[name] = f"every row is {'harmful' if harmful else 'harmless'}"
+        elif not len(counted):
+            fallback[name] = "every row has the weight 0"
+        elif counted.min() == counted.max():
+            fallback[name] = f"every row is {'harmful' if counted[0] else 'harmless'}"
     of = {name: np.array(by_name[name]) for name in sorted(by_name)}
     return Members(rows, of, fallback, len(stored) - sum(map(len, of.values())))
 
@@ -243,21 +247,22 @@ def differences(pooled: AggregationModel, model: AggregationModel, off: Floats |
     Args:
         pooled: Fitted to all rows.
         model: Fitted to the community.
-        off: (B, K) differences of the draws, or `None`.
+        off: (B, K) differences of the draws; `None` and fewer than `MIN_DRAWS` give no interval.
     """
     gap = model.levels_ - pooled.levels_
-    if off is None:
+    if off is None or len(off) < MIN_DRAWS:
+        off = None
         spread, width = np.zeros(len(gap)), 0.0
     else:
-        spread = off.std(axis=0, ddof=1) if len(off) > 1 else np.full(len(gap), np.inf)
-        varied = np.isfinite(spread) & (spread > 1e-12)
+        spread = off.std(axis=0, ddof=1)
+        varied = spread > 1e-12
         off_by = np.abs(off - off.mean(axis=0))[:, varied] / spread[varied]
         width = float(np.quantile(off_by.max(axis=1, initial=0.0), 0.95))
     found: list[tuple[float, Difference]] = []
     for k, name in enumerate(pooled.space.levels.names):
         it = Difference(weight=name, pooled=float(pooled.levels_[k]), community=float(model.levels_[k]))
         evidence = abs(float(gap[k]))
-        if off is not None and 0.0 < spread[k] < np.inf:
+        if off is not None and spread[k] > 0.0:
             low, high = (float(np.clip(gap[k] + side * width * spread[k], -1.0, 1.0)) for side in (-1.0, 1.0))
             it = it.model_copy(update={"low": low, "high": high, "is_clear": bool(low > 0.0 or high < 0.0)})
             evidence /= float(spread[k]) + 1e-3  # a weight that hardly moves is no finding

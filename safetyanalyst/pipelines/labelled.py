@@ -99,13 +99,17 @@ def labelled_rows(
         group_column: Column whose equal values belong together; a row without a value stands alone.
 
     Raises:
-        FitError: A weight is missing, no number, or negative; or no row has a value in the group column.
+        FitError: A weight is missing, no number, negative, or too large; or no row has a value in the group column.
     """
     labels = np.array([row.label for row in data.rows], dtype=np.float64)
     own = np.array([1.0 if weight_column is None else _weight(row, weight_column) for row in data.rows])
     by_class = np.where(labels > 0, costs.missed, costs.false_alarm)
     groups = None if group_column is None else _groups(data.rows, group_column)
-    return LabelledRows(space.featurize(row.trees for row in data.rows), labels, own * by_class, groups)
+    with np.errstate(over="ignore"):
+        weights = own * by_class
+        if not np.isfinite(weights.sum()):
+            raise FitError("costs and weights of the rows are so large that their sum is infinite")
+    return LabelledRows(space.featurize(row.trees for row in data.rows), labels, weights, groups)
 
 
 def _weight(row: StoredTrees, column: str) -> float:

@@ -16,6 +16,7 @@ from safetyanalyst.aggregation import harmfulness_interval
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.features import FeatureMatrix, FeatureSpaceSpec
 from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
+from safetyanalyst.pipelines.parquet import is_parquet
 from safetyanalyst.policy import BoundPolicy
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
@@ -81,7 +82,13 @@ def read_pool(
         taxonomy: What the trees speak of.
         policies: At least one; the first is the one whose weights are to learn.
         replicates: (B, K) level weights of the policy's bootstrap, when there is a single policy.
+
+    Raises:
+        ConfigError: A file is no JSON lines but a feature dataset: its rows cannot be handed out to be labelled.
     """
+    for path in files.values():
+        if is_parquet(path):
+            raise ConfigError("this is a feature dataset, whose rows are no texts to label", file=path, expected="JSON lines")
     bound = list(policies)
     replicates = None if len(bound) > 1 else replicates
     rows: list[Row] = []

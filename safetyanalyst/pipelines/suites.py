@@ -6,6 +6,8 @@ nothing, rows that are not clean, a file that is not there are mistakes of its a
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -29,6 +31,7 @@ EXPECTATIONS: dict[Expectation, frozenset[Decision]] = {
 """Which decisions each key of a suite accepts."""
 
 Text = Annotated[str, Field(min_length=1)]
+_SHARE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?%")
 
 
 class Subject(Record):
@@ -91,12 +94,16 @@ class Invariance(Record):
 
 def _limit(value: int | str) -> int | str:
     if isinstance(value, str):
-        parts = value.removesuffix("%").partition(".")
-        if not value.endswith("%") or not all(it.isascii() and it.isdigit() for it in (parts[0], parts[2] or "0")):
+        if _SHARE.fullmatch(value) is None:
             raise ValueError(f"found {value!r}, expected a whole number, or a share such as 2%")
     elif value < 0:
         raise ValueError(f"found {value}, expected a number that is not negative")
     return value
+
+
+def exceeds(count: int, limit: int | str, n: int) -> bool:
+    """Whether a count among n is above a limit: a whole number, or a share such as "2%". Exact, so 69 of 750 are 9.2%."""
+    return count > limit if isinstance(limit, int) else count * 100 > Fraction(limit.removesuffix("%")) * n
 
 
 Limit = Annotated[Annotated[int, Field(strict=True)] | str, AfterValidator(_limit)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from rich import box
@@ -13,7 +14,7 @@ from safetyanalyst.features import FeatureSpaceSpec
 from safetyanalyst.fit_facts import CrossValidation, FitFacts, FoldScores
 from safetyanalyst.identification import Identification
 from safetyanalyst.pipelines.align_communities import CommunityReport
-from safetyanalyst.pipelines.communities import Community
+from safetyanalyst.pipelines.communities import MIN_DRAWS, Community
 from safetyanalyst.report.terminal import plain
 
 _SHOWN = 5  # differences per community that are not clear
@@ -128,7 +129,11 @@ def _intervals(fit: FitFacts) -> RenderableType:
         table.add_row(plain(name), f"{low:.3f} to {high:.3f}", remark if name in unknown else "")
     if it.threshold is not None:
         table.add_row("threshold", f"{it.threshold[0]:.3f} to {it.threshold[1]:.3f}")
-    return Group(Text(f"{100 * it.level:g} % intervals of {it.replicates} refits on resampled rows"), table)
+    title = f"{100 * it.level:g} % intervals of {it.replicates} refits on resampled rows"
+    least = math.ceil(2 / (1 - it.level) - 1e-9)
+    if it.replicates < least:
+        title += f": too few, {least} are needed for intervals that are wide enough"
+    return Group(Text(title), table)
 
 
 def _community(it: Community, file: str, replicates: int) -> RenderableType:
@@ -138,7 +143,9 @@ def _community(it: Community, file: str, replicates: int) -> RenderableType:
     changed = ", ".join(f"{n} {change}" for change, n in it.decided_otherwise.items())
     lines = [f"decided otherwise than by the pooled policy: {changed or 'none'}"]
     clear = [d for d in it.differences if d.is_clear]
-    if replicates:
+    if 0 < replicates < MIN_DRAWS:
+        lines.append(f"{replicates} draws cannot say which weights differ: that takes {MIN_DRAWS}")
+    elif replicates:
         measure = f"intervals of {replicates} draws without 0, 95 % for all at once"
         lines.append(f"{len(clear)} of {len(it.differences)} weights differ ({measure})")
     table = Table.grid(padding=(0, 2))

@@ -222,6 +222,8 @@ def test_align_by_community_writes_a_policy_for_each(sa: Run, tmp_path: Path) ->
         ("--freeze harm/action/privacy=0.5 --freeze harm/action/privacy=0.6", "given twice"),
         ("--analysis harms --freeze benefit/relative_weight", "no weight here"),
         ("--cost-missed 0", "costs.missed"),
+        ("--cost-missed 1e308", "their sum is infinite"),
+        ("--seed -1", "--seed"),
         ("--threshold high", "fit, base or a number"),
         ("--threshold nan", "threshold"),
         ("--action leaves", "'group' or 'leaf'"),
@@ -241,6 +243,19 @@ def test_mistakes_in_the_options_of_align(sa: Run, tmp_path: Path, arguments: st
     assert (done.status, done.out) == (2, "")
     assert says in " ".join(done.err.split())
     assert sorted(it.name for it in tmp_path.iterdir()) == ["labelled.jsonl"]
+
+
+def test_a_fit_replaces_neither_the_deployment_it_starts_from_nor_its_parent(sa: Run, tmp_path: Path) -> None:
+    path, root, child = written(tmp_path, labelled_rows(20)), tmp_path / "root.yaml", tmp_path / "child.yaml"
+    root.write_text("format: safetyanalyst-policy/1\nname: root\nextends: balanced\npins: {harm/action/*: {ceiling: 0.9}}\n")
+    child.write_text("format: safetyanalyst-policy/1\nname: child\nextends: root.yaml\nthreshold: 0.2\n")
+    before = root.read_text(), child.read_text()
+    for place, says in ((child, "extends another policy"), (root, "cannot replace it")):
+        done = sa("align", path, "--base", child, "--out", place, "--starts", "1")
+        assert (done.status, done.out) == (2, "")
+        assert says in done.err
+    assert (root.read_text(), child.read_text()) == before
+    assert sa("align", path, "--base", child, "--out", tmp_path / "new.yaml", "--starts", "1").status == 0
 
 
 def test_what_lies_beside_a_policy_is_not_overwritten(sa: Run, tmp_path: Path) -> None:

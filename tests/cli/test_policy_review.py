@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from safetyanalyst import resources
 from safetyanalyst.analyst import Assessor
 from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
 from safetyanalyst.policy import dump_policy, load_policy
@@ -169,6 +170,7 @@ def test_exit_statuses_of_diff(sa: Run, trees: Path, lax: Path, tmp_path: Path) 
         (["balanced", "strict", "--on", "no-such.jsonl"], "no such file"),
         (["balanced", "no-such", "--on", "{trees}"], "no policy named 'no-such'"),
         (["balanced", "strict", "--on", "{empty}"], "no scenario"),
+        (["balanced", "strict", "--on", "{trees}", "{trees}"], "a file is given twice"),
         (["balanced", "strict", "--on", "{trees}", "--fail-on-flips", "few"], "neither a whole number nor a percentage"),
         (["balanced", "{agents}", "--on", "{trees}"], "agents of agents@1"),
     ],
@@ -371,3 +373,32 @@ def test_a_suite_runs_on_analyses_of_our_own(sa: Run, config: str, tmp_path: Pat
     (tmp_path / "dev.jsonl").write_text(made.out)
     path = suite(tmp_path / "cases.yaml", must_block=[case(tree="p0")], must_allow=[case(tree="p1")])
     assert sa("policy", "test", "wildjailbreak-v1", "--suite", path).status == 0
+
+
+def test_a_taxonomy_beside_the_policy_is_found_from_anywhere(sa: Run, trees: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "ours.yaml").write_bytes((resources.folder("taxonomies") / "safetyanalyst-v1.yaml").read_bytes())
+    mine = policy(home / "mine.yaml", taxonomy="ours.yaml", fit=None)
+    cases = suite(tmp_path / "cases.yaml", must_block=[case(tree="phish")], flips=[case(baseline=str(mine), total=0)])
+    for run in (
+        ("policy", "diff", mine, "balanced", "--on", trees, "--quiet"),
+        ("policy", "test", mine, "--suite", cases),
+        ("explain", trees, "--policy", mine, "--id", "phish", "--quiet"),
+    ):
+        done = sa(*run)
+        assert (done.status, done.err) == (0, "")
+
+
+def test_a_share_that_is_met_exactly_is_not_exceeded(sa: Run, lax: Path, tmp_path: Path) -> None:
+    doxx, crush = ROWS[0], ROWS[1]  # 9.2 / 100 * 750 is a little less than 69 in floating point
+    many = written(
+        tmp_path / "many.jsonl", *[doxx | {"id": f"d{i}"} for i in range(69)], *[crush | {"id": f"c{i}"} for i in range(681)]
+    )
+    run = ("policy", "diff", "balanced", lax, "--on", many, "--quiet", "--fail-on-flips")
+    assert [sa(*run, limit).status for limit in ("9.2%", "9.19%")] == [0, 1]
+    path = suite(
+        tmp_path / "cases.yaml", trees="many.jsonl",
+        flips=[case(baseline="balanced", total="9.2%"), case(baseline="balanced", total="9.19%")],
+    )  # fmt: skip
+    assert statuses(sa("policy", "test", lax, "--suite", path, "--json")) == ["passed", "failed"]

@@ -232,6 +232,16 @@ def test_too_few_rows_of_a_class_are_refused_with_how_many_are_needed(tmp_path: 
         control(scored(tmp_path, safe), missed_harm=0.5)
 
 
+def test_rows_that_are_repeated_do_not_make_a_set_large_enough(tmp_path: Path) -> None:
+    rows = [row | {"id": f"row-{i}"} for i, row in enumerate(labelled_rows(BASE, 40))]
+    assert control(scored(tmp_path, rows), missed_harm=0.2).policy.guarantee is not None
+    few = scored(tmp_path, rows[:4] * 10)
+    assert few.repeated == 36
+    with pytest.raises(GuaranteeError, match=r"rows with the id of another row, .*: 36"):
+        control(few, missed_harm=0.2)
+    assert control(few, missed_harm=0.2, when_unfounded="band_only").policy.guarantee is None
+
+
 def test_labels_of_the_fit_and_suggested_rows_carry_no_guarantee(tmp_path: Path) -> None:
     rows = labelled_rows(BASE, 120)
     path = written(tmp_path / "fit.jsonl", rows)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks import synthetic
 from safetyanalyst.aggregation import harmfulness, probability
@@ -15,6 +17,7 @@ from safetyanalyst.generation import parsing
 from safetyanalyst.pipelines.align import AlignSettings, read_labelled
 from safetyanalyst.pipelines.align_communities import CommunityPolicies, align_communities, community_path
 from safetyanalyst.policy import load_policy
+from safetyanalyst.report import fits
 from safetyanalyst.taxonomy import load_taxonomy
 from tests.labels import claimed
 
@@ -49,7 +52,8 @@ def rows_of(community: Any, n: int, privacy: float, seed: int) -> list[dict[str,
 def found_in(tmp_path: Path, rows: list[dict[str, Any]], **options: Any) -> CommunityPolicies:
     path = tmp_path / "labelled.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    settings = AlignSettings(n_starts=2, n_bootstrap=options.pop("n_bootstrap", 0), threshold="fit")
+    given = {key: options.pop(key) for key in ("n_bootstrap", "weight_column") if key in options}
+    settings = AlignSettings(n_starts=2, threshold="fit", **given)
     data = read_labelled(path, SPACE)
     return align_communities(
         settings, data, options.pop("base", BASE), TAXONOMY, name="mine", source=path, column="who", **options
@@ -95,6 +99,27 @@ def test_too_few_rows_or_one_class_have_the_pooled_weights(tmp_path: Path) -> No
         assert report[name].decided_otherwise == {}
         assert "pooled policy mine" in found.policies[name].description
     assert [d.low for d in report["many"].differences if d.low is not None] == []
+
+
+def test_a_community_whose_rows_of_a_class_have_no_weight_has_the_pooled_weights(tmp_path: Path) -> None:
+    lopsided = [row | {"w": row["label"]} for row in rows_of("lopsided", 60, 0.5, 5)]
+    silent = [row | {"w": 0} for row in rows_of("silent", 60, 0.5, 6)]
+    many = [row | {"w": 1} for row in rows_of("many", 90, 0.5, 1)]
+    found = found_in(tmp_path, [*many, *lopsided, *silent], strength=5.0, weight_column="w")
+    report = {it.name: it.fallback for it in found.report.communities}
+    assert report == {"many": None, "lopsided": "every row is harmful", "silent": "every row has the weight 0"}
+
+
+def test_a_few_draws_do_not_tell_communities_apart(tmp_path: Path) -> None:
+    rows = [*rows_of("open", 90, 0.5, 1), *rows_of("guarded", 90, 0.5, 2)]
+    found = found_in(tmp_path, rows, strength=5.0, n_bootstrap=3)
+    told = [d for it in found.report.communities for d in it.differences]
+    assert told
+    assert not any(d.is_clear or d.low is not None or d.high is not None for d in told)
+    drawn = io.StringIO()
+    Console(file=drawn, width=100).print(fits.communities(found.report, {"open": "o.yaml", "guarded": "g.yaml"}))
+    assert "3 draws cannot say which weights differ: that takes 20" in drawn.getvalue()
+    assert "weights differ (" not in drawn.getvalue()
 
 
 def test_no_policy_of_a_community_claims_what_the_base_did(tmp_path: Path) -> None:
