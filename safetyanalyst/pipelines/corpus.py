@@ -117,6 +117,11 @@ class Corpus:
         return f"{name}:{self.line[i]}" if self.line[i] else name
 
 
+def failures_of(corpus: Corpus) -> tuple[ReadFailure, ...]:
+    """The records of a corpus that could not be read, as its reader met them."""
+    return tuple(ReadFailure(id=it.id, line=it.line or 0, error=it.error) for it in corpus.unread)
+
+
 def read_corpus(paths: Sequence[Path], taxonomy: Taxonomy, *, on_row: Callable[[], None] = lambda: None) -> Corpus:
     """Reads files of stored trees, in any of the forms of `pipelines.dataset.read_trees`, line by line.
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,12 +132,19 @@ def taxonomy_label(path: Path) -> str:
 
 def columns_of(path: Path) -> list[dict[str, str | int | float | bool | None]]:
     """The scalar columns of every row, as `StoredTrees.fields` has them; the trees are not read."""
-    found = []
-    for batch in batches(path, columns=("label", "source", "fields")):
-        for label, source, text in zip(*(batch.column(name).to_pylist() for name in ("label", "source", "fields")), strict=True):
-            row = {"id": None, "type": None, "label": label, "source": source, "fields": text}
-            found.append(scalars(beside_trees(row)))
-    return found
+    rows = chain.from_iterable(it.to_pylist() for it in batches(path, columns=("label", "source", "fields")))
+    return [scalars(beside_trees({"id": None, "type": None} | row)) for row in rows]
+
+
+def lines_of(path: Path, numbers: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """Some rows, by number from 1, as the lines of JSON that would hold them."""
+    at = 1
+    for batch in batches(path):
+        for i in range(at, at + len(batch)):
+            if i in numbers:
+                (row,) = batch.slice(i - at, 1).to_pylist()
+                yield i, json.dumps(record_of(row)).encode()
+        at += len(batch)
 
 
 def schema() -> pyarrow.Schema:

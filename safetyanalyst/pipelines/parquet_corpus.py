@@ -258,7 +258,7 @@ class _Coded(NamedTuple):
 
     def at(self, positions: Mapping[str, int] | Mapping[str | None, int], stride: int) -> Codes:
         """(n,) the position of every word times the stride; far below 0 for a word that has none."""
-        known = {word: positions.get(word, -1) for word in self.words}  # type: ignore[call-overload]
+        known = {word: positions.get(word, -1) for word in self.words}
         of_word = [_NOT_THERE if known[word] < 0 else known[word] * stride for word in self.words]
         found: Codes = np.array([*of_word, _NOT_THERE], np.int32)[self.codes]
         return found
