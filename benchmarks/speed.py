@@ -71,16 +71,10 @@ def measure(rounds: int, *, has_de: bool) -> dict[str, Any]:
     loop, kernel = _in_turns(
         rounds, lambda: [plain_loop.score(tree, plain) for tree in trees], lambda: harmfulness(matrix, levels), repeat=200
     )
-    # a featurizer in the middle of a corpus: it has read 2,000 other trees, and in every round it meets 500 for the first time
+    corpora = [synthetic.published_texts(2 + i, taxonomy, N_TREES, N_EFFECTS) for i in range(rounds)]
     featurizer = TextFeaturizer(space)
-    featurizer.featurize(synthetic.published_texts(1, taxonomy, 4 * N_TREES, N_EFFECTS))
-    unseen = [synthetic.published_texts(2 + i, taxonomy, N_TREES, N_EFFECTS) for i in range(rounds)]
-    for_loop, for_ours = iter(unseen), iter(unseen)
-    text_loop, text_ours = _in_turns(
-        rounds,
-        lambda: [plain_loop.score_text(text, plain) for text in next(for_loop)],
-        lambda: harmfulness(featurizer.featurize(next(for_ours)), levels),
-    )
+    text_loop, text_ours = _text_seconds(featurizer, corpora, plain, levels)
+    numpy_loop, numpy_ours = _text_seconds(TextFeaturizer(space, "numpy"), corpora, plain, levels)
     # and one that starts from nothing: the first sight of every spelling is paid for
     _, text_cold = _in_turns(2, lambda: None, lambda: harmfulness(TextFeaturizer(space).featurize(texts), levels))
     fit = _fit(space, matrix, rng, has_de=has_de)
@@ -89,12 +83,27 @@ def measure(rounds: int, *, has_de: bool) -> dict[str, Any]:
         "effects_per_tree": float(matrix.counts.sum() / N_TREES),
         "largest_difference": difference,
         "score_ratio": loop / kernel,
+        "compiled": featurizer.is_compiled,
         "text_to_score_ratio": text_loop / text_ours,
+        "text_to_score_ratio_numpy": numpy_loop / numpy_ours,
         "text_to_score_ratio_cold": text_loop / text_cold,
         "plain_loop_seconds": loop,
         "plain_loop_text_seconds": text_loop,
         **fit,
     }
+
+
+def _text_seconds(
+    featurizer: TextFeaturizer, corpora: Sequence[list[str]], plain: plain_loop.PlainWeights, levels: Floats
+) -> tuple[float, float]:
+    """A featurizer in the middle of a corpus: it has read 2,000 other trees and in every round meets 500 for the first time."""
+    featurizer.featurize(synthetic.published_texts(1, featurizer.space.taxonomy, 4 * N_TREES, N_EFFECTS))
+    for_loop, for_ours = iter(corpora), iter(corpora)
+    return _in_turns(
+        len(corpora),
+        lambda: [plain_loop.score_text(text, plain) for text in next(for_loop)],
+        lambda: harmfulness(featurizer.featurize(next(for_ours)), levels),
+    )
 
 
 def _fit(space: FeatureSpace, matrix: FeatureMatrix, rng: np.random.Generator, *, has_de: bool) -> dict[str, float]:

@@ -69,8 +69,9 @@ class Bootstrap(Record):
 
 
 def bootstrap_path(policy_path: Path) -> Path:
-    """Where the replicates of a policy file lie."""
-    return policy_path.with_name(policy_path.stem + _SUFFIX)
+    """Where the replicates of a policy file lie: beside the file itself, wherever a link to it stands."""
+    path = policy_path.resolve()
+    return path.with_name(path.stem + _SUFFIX)
 
 
 def save_bootstrap(bootstrap: Bootstrap, policy_path: Path) -> None:

@@ -353,9 +353,9 @@ def test_settings_and_groups_can_be_pinned(tmp_path: Path, pin: dict[str, Any], 
 @pytest.mark.parametrize(
     ("theirs", "ours", "is_fine"),
     [
-        ({CHILD: {"floor": 0.4}}, {CHILD: {"floor": 0.4}}, True),
-        ({CHILD: {"floor": 0.4}}, {CHILD: {"floor": 0.44}}, True),
-        ({CHILD: {"floor": 0.4}}, {CHILD: {"floor": 0.3}}, False),
+        ({CHILD: {"floor": 0.1}}, {CHILD: {"floor": 0.1}}, True),
+        ({CHILD: {"floor": 0.1}}, {CHILD: {"floor": 0.14}}, True),
+        ({CHILD: {"floor": 0.1}}, {CHILD: {"floor": 0.05}}, False),
         ({CHILD: {"ceiling": 0.5}}, {CHILD: {"ceiling": 0.6}}, False),
         ({CHILD: {"ceiling": 0.5}}, {CHILD: {"floor": 0.1}}, True),
         ({"harm/action/*": {"floor": 0.02}}, {CHILD: {"floor": 0.01}}, False),

@@ -203,9 +203,8 @@ def test_a_weight_given_nested_and_by_its_whole_name_is_refused(tmp_path: Path) 
         load_policy(written(tmp_path, **{"weights__harm/action/privacy": 0.9}))
 
 
-def test_hashes_from_before_there_were_deployments_still_hold() -> None:
-    known = {"balanced": "df6835de678c39cc", "strict": "b94daa3fbe049741", "wildjailbreak-v1": "98e83bda8f7885ef"}
-    assert {name: load_policy(name).hash[:16] for name in known} == known
+def test_a_hash_from_before_there_were_deployments_and_guarantees_still_holds() -> None:
+    assert load_policy("wildjailbreak-v1").hash == "98e83bda8f7885ef6b68dc212e76b5e9b9ecda30eb0235025fc6b912d1e4aea8"
 
 
 def test_several_changes_are_one_change() -> None:

@@ -23,7 +23,7 @@ from safetyanalyst.weights import Ints
 START, STAKEHOLDER, ACTION, EFFECT, END, OTHER = range(6)
 UNREADABLE, NOT_COUNTED = -1, -2  # in place of an offset
 
-_MAX_PIECES = 200_000  # stakeholder names are free text: forget all when a corpus has too many
+MAX_PIECES = 200_000  # stakeholder names are free text: forget all when a corpus has too many
 _PADDING = bytes(64)  # around a batch, so that every word of a fingerprint lies inside it
 _FROM_START, _FROM_END = (11, 30), 48  # a fingerprint is made of two words from the start on and of the last bytes: what varies
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd and random-looking
@@ -67,8 +67,8 @@ class Identified(NamedTuple):
     lengths: Ints
 
 
-class Pieces:
-    """Every piece that was seen, with what it is.
+class PieceReader:
+    """Reads single pieces with the ordinary parser.
 
     Args:
         space: What the offsets of pieces point into.
@@ -76,66 +76,14 @@ class Pieces:
 
     def __init__(self, space: FeatureSpace) -> None:
         self._space = space
-        self._known: dict[bytes, int] = {}
         self._leaves: dict[str, tuple[int, int]] = {}
-        self._texts: npt.NDArray[Any] = np.empty(1024, object)
-        self._prints = np.zeros(1024, np.uint64)
-        self._slots = np.full(1 << _SLOT_BITS, _NONE, np.int32)
-        self._table = np.empty((4, 1024), np.int32)
 
-    def identify(self, texts: Sequence[bytes]) -> Identified:
-        """The pieces of at least one text."""
-        joined = b"{".join((_PADDING, *texts, _PADDING))
-        ends = np.append(np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("{")), len(joined))
-        starts = np.append(0, ends[:-1] + 1)
-        prints = _fingerprints(joined, starts, ends)
-        ids = self._look_up(prints)
-        for i in np.flatnonzero(ids < 0).tolist():
-            ids[i] = self._learn(joined[starts[i] : ends[i]], prints[i])
-        if b"{".join(self._texts[ids].tolist()) != joined:  # an unseen piece has the fingerprint of a seen one
-            ids = np.array([self._learn(*it) for it in zip(joined.split(b"{"), prints, strict=True)], np.int64)
-        behind = np.searchsorted(ends, np.cumsum([len(_PADDING), *(len(text) + 1 for text in texts)]))
-        return Identified(ids[1:-1], np.diff(behind))
-
-    def table(self) -> npt.NDArray[np.int32]:
-        """(4, known pieces): type, next, harm, benefit of every piece."""
-        return self._table[:, : len(self._known)]
-
-    def forget_when_full(self) -> None:
-        """Keeps memory flat over corpora of any size; what was identified before is void then."""
-        if len(self._known) <= _MAX_PIECES:
-            return
-        self._known.clear()
+    def forget(self) -> None:
+        """Forgets the effects that were read, which saves only time."""
         self._leaves.clear()
-        self._slots[:] = _NONE
 
-    def _look_up(self, prints: npt.NDArray[np.uint64]) -> Ints:
-        """Pieces with these fingerprints; negative where none, or more than one, is known."""
-        ids: Ints = self._slots.take(_slot(prints)).astype(np.int64)
-        strange = self._prints.take(ids, mode="wrap") != prints
-        ids[strange] = np.minimum(ids[strange], _NONE)
-        return ids
-
-    def _learn(self, piece: bytes, fingerprint: np.uint64) -> int:
-        """A piece by its whole text; one that was never seen is read."""
-        id = self._known.get(piece)
-        if id is not None:
-            return id
-        id = len(self._known)
-        if id == len(self._texts):
-            self._texts = np.append(self._texts, np.empty(id, object))
-            self._prints = np.append(self._prints, np.zeros(id, np.uint64))
-            self._table = np.hstack((self._table, np.empty((4, id), np.int32)))
-        slot = _slot(fingerprint)
-        if self._slots[slot] == _NONE:
-            self._slots[slot] = id
-        elif self._prints[self._slots[slot]] == fingerprint:
-            self._slots[slot] = _AMBIGUOUS  # both will be told apart by their whole text
-        self._known[piece], self._texts[id], self._prints[id] = id, piece, fingerprint
-        self._table[:, id] = self._read(piece.decode("utf-8", "surrogatepass"))
-        return id
-
-    def _read(self, piece: str) -> Piece:
+    def read(self, piece: str) -> Piece:
+        """What a piece is, which may be of no use."""
         if _START_PIECE.fullmatch(piece):
             return Piece(START, STAKEHOLDER)
         if found := _EFFECT_PIECE.fullmatch(piece):
@@ -190,6 +138,74 @@ class Pieces:
         if len(cells) != 1:
             return UNREADABLE
         return int(cells[0] - block[0]) if kind == "harm" else int(cells[0])
+
+
+class Pieces:
+    """Every piece that was seen, with what it is.
+
+    Args:
+        space: What the offsets of pieces point into.
+    """
+
+    def __init__(self, space: FeatureSpace) -> None:
+        self._reader = PieceReader(space)
+        self._known: dict[bytes, int] = {}
+        self._texts: npt.NDArray[Any] = np.empty(1024, object)
+        self._prints = np.zeros(1024, np.uint64)
+        self._slots = np.full(1 << _SLOT_BITS, _NONE, np.int32)
+        self._table = np.empty((4, 1024), np.int32)
+
+    def identify(self, texts: Sequence[bytes]) -> Identified:
+        """The pieces of at least one text."""
+        joined = b"{".join((_PADDING, *texts, _PADDING))
+        ends = np.append(np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("{")), len(joined))
+        starts = np.append(0, ends[:-1] + 1)
+        prints = _fingerprints(joined, starts, ends)
+        ids = self._look_up(prints)
+        for i in np.flatnonzero(ids < 0).tolist():
+            ids[i] = self._learn(joined[starts[i] : ends[i]], prints[i])
+        if b"{".join(self._texts[ids].tolist()) != joined:  # an unseen piece has the fingerprint of a seen one
+            ids = np.array([self._learn(*it) for it in zip(joined.split(b"{"), prints, strict=True)], np.int64)
+        behind = np.searchsorted(ends, np.cumsum([len(_PADDING), *(len(text) + 1 for text in texts)]))
+        return Identified(ids[1:-1], np.diff(behind))
+
+    def table(self) -> npt.NDArray[np.int32]:
+        """(4, known pieces): type, next, harm, benefit of every piece."""
+        return self._table[:, : len(self._known)]
+
+    def forget_when_full(self) -> None:
+        """Keeps memory flat over corpora of any size; what was identified before is void then."""
+        if len(self._known) <= MAX_PIECES:
+            return
+        self._known.clear()
+        self._reader.forget()
+        self._slots[:] = _NONE
+
+    def _look_up(self, prints: npt.NDArray[np.uint64]) -> Ints:
+        """Pieces with these fingerprints; negative where none, or more than one, is known."""
+        ids: Ints = self._slots.take(_slot(prints)).astype(np.int64)
+        strange = self._prints.take(ids, mode="wrap") != prints
+        ids[strange] = np.minimum(ids[strange], _NONE)
+        return ids
+
+    def _learn(self, piece: bytes, fingerprint: np.uint64) -> int:
+        """A piece by its whole text; one that was never seen is read."""
+        id = self._known.get(piece)
+        if id is not None:
+            return id
+        id = len(self._known)
+        if id == len(self._texts):
+            self._texts = np.append(self._texts, np.empty(id, object))
+            self._prints = np.append(self._prints, np.zeros(id, np.uint64))
+            self._table = np.hstack((self._table, np.empty((4, id), np.int32)))
+        slot = _slot(fingerprint)
+        if self._slots[slot] == _NONE:
+            self._slots[slot] = id
+        elif self._prints[self._slots[slot]] == fingerprint:
+            self._slots[slot] = _AMBIGUOUS  # both will be told apart by their whole text
+        self._known[piece], self._texts[id], self._prints[id] = id, piece, fingerprint
+        self._table[:, id] = self._reader.read(piece.decode("utf-8", "surrogatepass"))
+        return id
 
 
 def _fingerprints(joined: bytes, starts: Ints, ends: Ints) -> npt.NDArray[np.uint64]:

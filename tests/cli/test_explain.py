@@ -39,7 +39,9 @@ def test_every_line_fits_the_schema_and_says_what_assess_says(sa: Run, stored: P
         CHECKER.validate(mine)
         assert (mine["id"], mine["decision"]) == (other["id"], other["decision"])
         assert mine.get("contributions") == other.get("contributions")
-    assert all(line["stability"] is None for line in done.lines[:-1])
+    assert all(line["stability"]["replicates"] == 200 for line in done.lines[:-1])  # those of the shipped policy
+    without = sa("explain", stored, "--policy", "wildjailbreak-v1", "--json")
+    assert all(line["stability"] is None for line in without.lines[:-1])
 
 
 def test_analyses_of_our_own_are_read(sa: Run, config: str, prompts: Any, tmp_path: Path) -> None:
@@ -117,9 +119,10 @@ def test_what_is_shown(sa: Run, stored: Path) -> None:
     words = [
         "Margin", "by stakeholder", "One weight alone", "harm/action/deception",
         "The smallest change of weights that makes it review",
-        "least sum of squares", "The smallest set of effects", "not known: the policy has no bootstrap",
+        "least sum of squares", "The smallest set of effects", "200 bootstrap replicates of the policy: ",
         "[Reason] Blocked: the score is", "[Verdict] UNSAFE", "No weights within range, bounds and order lead there",
     ]  # fmt: skip
     assert [word for word in words if word not in done.out] == []
+    assert "not known: the policy has no bootstrap" in sa("explain", stored, "--policy", "wildjailbreak-v1").out
     quiet = sa("explain", stored, "--quiet")
     assert len(quiet.out.splitlines()) == len(ROWS)

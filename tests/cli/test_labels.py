@@ -10,7 +10,7 @@ import pytest
 
 from safetyanalyst.bootstrap import Bootstrap, load_bootstrap, save_bootstrap
 from safetyanalyst.features import FeatureSpace
-from safetyanalyst.policy import BootstrapFacts, dump_policy, load_policy
+from safetyanalyst.policy import BootstrapFacts, Policy, dump_policy, load_policy
 from tests.labels import GAP, TAXONOMY, claimed, labelled_rows, written
 
 Run = Callable[..., Any]
@@ -213,7 +213,7 @@ def test_suggest_counts_what_it_cannot_use(sa: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("options", "says"), [
-    (("--by", "disagreement"), "a single policy cannot disagree with itself"),
+    (("--by", "disagreement", "-p", "wildjailbreak-v1"), "a single policy cannot disagree with itself"),
     (("--by", "random"), "one of margin, disagreement, both, information"),
     (("-p", "balanced", "-p", "balanced"), "given twice"),
     (("-p", "nobody"), "no policy named"),
@@ -233,9 +233,15 @@ def test_suggest_refuses_a_file_twice(sa: Run, pool: Path) -> None:
 # -- beside the other commands ---------------------------------------------------------------------------------------------
 
 
+def without_replicates(name: str) -> Policy:
+    """The base as one that no file of replicates belongs to."""
+    assert BASE.fit is not None
+    return BASE.model_copy(update={"name": name, "fit": BASE.fit.model_copy(update={"bootstrap": None})})
+
+
 def test_steering_keeps_the_records_and_tells_that_they_lapsed(sa: Run, tmp_path: Path) -> None:
     mine, child = tmp_path / "mine.yaml", tmp_path / "child.yaml"
-    mine.write_text(dump_policy(claimed(BASE.model_copy(update={"name": "mine"}))))
+    mine.write_text(dump_policy(claimed(without_replicates("mine"))))
     before = load_policy(mine)
     sets = ("--set", "harm/action/privacy=0.9", "--reason", "a test")
     assert sa("policy", "show", mine, "--json").lines[0]["lapsed"] == []
@@ -284,7 +290,7 @@ def test_a_deployment_is_calibrated_into_a_file_of_its_own(sa: Run, tmp_path: Pa
 
 def test_other_commands_take_calibrated_policies(sa: Run, tmp_path: Path, labelled: Path) -> None:
     mine, stored = tmp_path / "mine.yaml", tmp_path / "stored.jsonl"
-    mine.write_text(dump_policy(claimed(BASE.model_copy(update={"name": "mine"}))))
+    mine.write_text(dump_policy(claimed(without_replicates("mine"))))
     stored.write_text(sa("assess", labelled, "--policy", mine, "--json").out)
     assert json.loads(stored.read_text().splitlines()[0])["probability"]["value"] > 0
     for by in (labelled, stored):

@@ -37,19 +37,6 @@ def back(policy: Policy, tmp_path: Path) -> Policy:
     return load_policy(path)
 
 
-def test_shipped_policies_keep_their_hashes() -> None:
-    """Analyses of earlier versions name them: a policy without a calibration is the content that it was."""
-    known = {
-        "balanced": "df6835de678c39ccc9c17f2dc30647dc2db39e63d549a75b26f9370cbaab63cd",
-        "strict": "b94daa3fbe0497412b50b36380f90d6465086c7cb46c892b41f6c30a2e1332fb",
-        "wildjailbreak-v1": "98e83bda8f7885ef6b68dc212e76b5e9b9ecda30eb0235025fc6b912d1e4aea8",
-    }
-    assert {name: load_policy(name).hash for name in known} == known
-    dumped = load_policy("balanced").model_dump()
-    assert "calibration" not in dumped
-    assert "guarantee" not in dumped
-
-
 def test_rows_are_read_scored_and_counted(tmp_path: Path) -> None:
     rows = labelled_rows(BASE, 6)
     unlabelled = {key: value for key, value in rows[0].items() if key != "label"}

@@ -98,11 +98,11 @@ def test_policies_disagree_where_one_scores_above_its_threshold(tmp_path: Path) 
     found = suggest(pool, policies, 200, by="disagreement").suggestions
     split = [it for it in found if it.harmful_votes == 0.5]
     scores = scores_of(rows)
-    assert {it.id for it in split} == {f"r{i}" for i in np.flatnonzero((scores <= 0) & (scores > -1))}
+    assert {it.id for it in split} == {f"r{i}" for i in np.flatnonzero((scores <= 0) & (scores > STRICT.threshold))}
     assert [it.id for it in found[: len(split)]] == [it.id for it in split]
     assert {it.reason for it in found} == {"policies_disagree"}
     assert found[0].decisions.keys() == {"balanced", "strict"}
-    assert found[0].margin == pytest.approx(-0.5, abs=0.05)  # as far from the one threshold as from the other
+    assert found[0].margin == pytest.approx(STRICT.threshold / 2, abs=0.05)  # as far from the one threshold as from the other
     both = suggest(pool, policies, 200, by="both").suggestions
     assert {it.reason for it in both} == {"policies_disagree", "near_threshold"}
 
