@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from safetyanalyst.features import FeatureMatrix, FeatureSpace
-from safetyanalyst.pipelines.dataset import PLACE, StoredTrees, file_names, read_trees
+from safetyanalyst.pipelines.dataset import StoredTrees, file_names, read_trees, renamed
 from safetyanalyst.pipelines.parquet import is_parquet
 from safetyanalyst.pipelines.parquet_corpus import Block, add_parquet
 from safetyanalyst.projection import finest_space
@@ -141,7 +141,7 @@ def read_corpus(paths: Sequence[Path], taxonomy: Taxonomy, *, on_row: Callable[[
         with path.open("rb") as stream:
             lines = _Counted(stream)
             for item in read_trees(lines, taxonomy):
-                builder.add(_renamed(item, name) if len(paths) > 1 else item, file=name, line=lines.number)
+                builder.add(renamed(item, name) if len(paths) > 1 else item, file=name, line=lines.number)
                 on_row()
     return builder.corpus()
 
@@ -337,10 +337,6 @@ class _Counted:
         for line in self._lines:
             self.number += 1
             yield line
-
-
-def _renamed(item: StoredTrees | ReadFailure, name: str) -> StoredTrees | ReadFailure:
-    return item.model_copy(update={"id": f"{name}:{item.id}"}) if PLACE.fullmatch(item.id) else item
 
 
 def _joined(rows: Any, starts: Ints) -> Any:

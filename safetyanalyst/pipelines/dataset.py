@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
@@ -60,6 +60,9 @@ class StoredTrees(Record):
     fields: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
 
+_Item = TypeVar("_Item", StoredTrees, ReadFailure, StoredTrees | ReadFailure)
+
+
 def read_trees(source: Path | BinaryIO | Iterable[bytes], taxonomy: Taxonomy) -> Iterator[StoredTrees | ReadFailure]:
     """Reads stored trees, line by line.
 
@@ -96,6 +99,11 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     stems = Counter(path.stem for path in paths)
     names = (path.stem if stems[path.stem] == 1 else str(path) for path in paths)
     return [name.encode("utf-8", "backslashreplace").decode() for name in names]  # bytes that are no text
+
+
+def renamed(item: _Item, name: str) -> _Item:
+    """The item with its file's name before an id that is its place there: the first line of one is not the other's."""
+    return item.model_copy(update={"id": f"{name}:{item.id}"}) if PLACE.fullmatch(item.id) else item
 
 
 def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | ReadFailure:

@@ -35,6 +35,7 @@ FORMAT = "safetyanalyst-features/1"
 SUFFIX = ".parquet"
 ROWS_PER_GROUP = 512
 """At a thousand effects a scenario, about a megabyte on disk and a hundred in memory while trees are objects."""
+_EXPECTED = "a file that `dataset write` wrote"
 OWN_KEYS = frozenset({"source", "label", "harmful", "error", "defects", "provenance", "generations", *TREE_COLUMNS})
 """Keys that say something to the reader: they never stand in `fields`."""
 _FORMAT_KEY, _TAXONOMY_KEY = b"format", b"taxonomy"
@@ -101,33 +102,28 @@ def batches(path: Path, *, dictionaries: Sequence[str] = (), columns: Sequence[s
         ConfigError: pyarrow is not installed, or the file is no feature dataset.
     """
     arrow, parquet = _pyarrow()
-    expected = "a file that `dataset write` wrote"
     try:
         # without buffering ahead: it holds the whole of a small file
         with parquet.ParquetFile(path, read_dictionary=list(dictionaries) or None, pre_buffer=False) as file:
-            found = _told(file, _FORMAT_KEY)
-            if found != FORMAT:
-                raise ConfigError(f"unknown format {found!r}", file=path, key="format", expected=f"{FORMAT}: {expected}")
-            missing = [name for name in schema().names if name not in file.schema_arrow.names]
-            if missing:
-                raise ConfigError("a column is missing", file=path, key=missing[0], expected=expected)
+            _check(file, path)
             yield from file.iter_batches(ROWS_PER_GROUP, columns=None if columns is None else list(columns))
     except (arrow.ArrowException, OSError) as error:
-        raise ConfigError(f"not readable as Parquet: {error}", file=path, expected=expected) from error
+        raise ConfigError(f"not readable as Parquet: {error}", file=path, expected=_EXPECTED) from error
 
 
 def taxonomy_label(path: Path) -> str:
-    """The label of the taxonomy that a feature dataset speaks of, as it stands in the file.
+    """The label of the taxonomy that a feature dataset says it speaks of.
 
     Raises:
-        ConfigError: pyarrow is not installed, or the file is no Parquet file.
+        ConfigError: pyarrow is not installed, or the file is no feature dataset.
     """
     arrow, parquet = _pyarrow()
     try:
         with parquet.ParquetFile(path) as file:
+            _check(file, path)
             return _told(file, _TAXONOMY_KEY)
     except (arrow.ArrowException, OSError) as error:
-        raise ConfigError(f"not readable as Parquet: {error}", file=path) from error
+        raise ConfigError(f"not readable as Parquet: {error}", file=path, expected=_EXPECTED) from error
 
 
 def columns_of(path: Path) -> list[dict[str, str | int | float | bool | None]]:
@@ -217,6 +213,15 @@ def _text(value: object) -> str | None:
 
 def _tree(tree: Tree | None) -> dict[str, Any] | None:
     return None if tree is None else {"lost": tree.lost} | to_json(tree)
+
+
+def _check(file: Any, path: Path) -> None:
+    found = _told(file, _FORMAT_KEY)
+    if found != FORMAT:
+        raise ConfigError(f"unknown format {found!r}", file=path, key="format", expected=f"{FORMAT}: {_EXPECTED}")
+    missing = [name for name in schema().names if name not in file.schema_arrow.names]
+    if missing:
+        raise ConfigError("a column is missing", file=path, key=missing[0], expected=_EXPECTED)
 
 
 def _told(file: Any, key: bytes) -> str:
