@@ -151,6 +151,7 @@ def _aligning(corpus: Corpus, rounds: int) -> dict[str, Any]:
         "align_starts": len(model.starts_),
         "align_converged": sum(start.converged for start in model.starts_),
         "align_loss": model.loss_,
+        "align_loss_of_worst_start": max(start.loss for start in model.starts_),
         "align_loss_of_known": float(log_loss(scores, labels).mean()),
         "align_gap_of_actions": float(gap[is_scale].mean() / known[is_scale].mean()),
         "align_gap_of_levels": float(gap[~is_scale].mean()),
