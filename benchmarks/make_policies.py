@@ -40,8 +40,8 @@ def main() -> None:
     fitted, replicates, *_ = align_with(settings, data, base, taxonomy, name="balanced", source=path)
     assert replicates is not None
     bound = fitted.bind(taxonomy)
-    scores = harmfulness(bound.space.featurize(row.trees for row in data.rows), bound.levels)
-    labels = np.array([row.label for row in data.rows])
+    scores = harmfulness(data.matrix, bound.levels)
+    labels = data.labels
 
     band = round(float(np.quantile(np.abs(scores), REVIEWED)), 2)
     cut = round(float(np.quantile(scores[labels == 1], MISSED)), 2)

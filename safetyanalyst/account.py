@@ -17,7 +17,7 @@ from safetyanalyst.effect_sets import EffectSet, smallest_effect_set
 from safetyanalyst.explanation import Explanation, Grouping, explain
 from safetyanalyst.flips import Margin, ThresholdFlip, WeightFlips, margin, threshold_flips, weight_flips
 from safetyanalyst.goals import next_decision
-from safetyanalyst.policy import BoundPolicy, Decision, Ground
+from safetyanalyst.policy import BoundPolicy, Decision, Ground, Policy
 from safetyanalyst.records import Record
 from safetyanalyst.reweighing import Bounds, Reweighing
 from safetyanalyst.score import Interval
@@ -45,7 +45,7 @@ class Account(Record):
         target: The decision that the changes below lead to.
         change: The smallest changes of weights.
         effects: The smallest set of effects without which it would be so.
-        stability: Under the policy's bootstrap; `None` when it has none.
+        stability: Under the bootstrap of the policy or of its nearest ancestor; `None` when there is none.
         words: In words.
     """
 
@@ -107,16 +107,20 @@ class Accountant:
 
     Args:
         bound: The policy, ready for the taxonomy of the trees.
-        bootstrap: Its replicates, when it has some.
+        bootstrap: Its replicates, or those of an ancestor, when there are some.
         bounds: Floors and ceilings that a proposed change must keep to.
+        fitted: The ancestor that the replicates belong to, when they are not the policy's own (`bootstrap.nearest_bootstrap`).
     """
 
-    def __init__(self, bound: BoundPolicy, bootstrap: Bootstrap | None = None, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self, bound: BoundPolicy, bootstrap: Bootstrap | None = None, bounds: Bounds | None = None,
+        *, fitted: Policy | None = None,
+    ) -> None:  # fmt: skip
         self.bound = bound
         self.policy_hash = bound.policy.hash
         pinned = {name: (it.floor, it.ceiling) for name, it in bound.bounds.items() if name in bound.space.levels.names}
         self._bounds = pinned if bounds is None else bounds
-        self._replicates = None if bootstrap is None else Replicates(bootstrap, bound)
+        self._replicates = None if bootstrap is None else Replicates(bootstrap, bound, fitted)
 
     def account_for(self, trees: HarmBenefitTree, *, id: str = "tree", target: Decision | None = None) -> Account:
         """Accounts for the decision on one scenario.

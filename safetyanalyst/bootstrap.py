@@ -7,8 +7,9 @@ people read. The policy names them by hash, so that replicates of another fit ar
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +17,7 @@ from pydantic import Field
 from safetyanalyst import resources
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.features import FeatureSpace
-from safetyanalyst.policy import Policy, Weight
+from safetyanalyst.policy import Policy, PolicyFile, Weight
 from safetyanalyst.records import Record
 from safetyanalyst.weights import Floats
 
@@ -53,19 +54,65 @@ class Bootstrap(Record):
         found = {name: np.percentile(values, tails) for name, values in self.weights.items()}
         return {name: (float(low), float(high)) for name, (low, high) in found.items()}
 
-    def levels(self, policy: Policy, space: FeatureSpace) -> Floats:
+    def levels(self, policy: Policy, space: FeatureSpace, fitted: Policy | None = None) -> Floats:
         """The replicates under a policy: (B, K) in the order of `space.levels.names`.
 
-        What was set by hand after the fit does not vary: a weight with an edit has the policy's value in every replicate.
+        What was set by hand after the fit does not vary: a weight with an edit, or with another value than the ancestor's whose
+        fit this is, has the policy's value in every replicate. Other levels of its scale make way for it, in order.
+
+        Args:
+            policy: That decides.
+            space: Of its weights.
+            fitted: The ancestor whose fit was resampled; the policy itself when `None`.
         """
-        by_hand = {edit.weight for edit in policy.edits}
-        columns = [
-            np.full(self.replicates, policy.weights[name])
-            if name in by_hand or name not in self.weights
-            else np.array(self.weights[name])
+        source = fitted or policy
+        by_hand = {edit.weight for edit in (*source.edits, *policy.edits)}
+        by_hand |= {name for name in space.levels.names if policy.weights[name] != source.weights.get(name)}
+        held = {name for name in space.levels.names if name in by_hand or name not in self.weights}
+        columns = {
+            name: np.full(self.replicates, policy.weights[name]) if name in held else np.array(self.weights[name])
             for name in space.levels.names
-        ]
-        return np.stack(columns, axis=1)
+        }
+        for chain in space.order():
+            _make_way(columns, chain, held)
+        return np.stack([columns[name] for name in space.levels.names], axis=1)
+
+
+class Fitted(NamedTuple):
+    """Replicates and the policy whose fit they resample.
+
+    Attributes:
+        policy: The one that was asked about, or its nearest ancestor with replicates.
+        bootstrap: The replicates.
+    """
+
+    policy: Policy
+    bootstrap: Bootstrap
+
+
+def nearest_bootstrap(file: PolicyFile) -> Fitted | None:
+    """The replicates of a policy, or of its nearest ancestor whose replicates lie beside it.
+
+    A policy travels alone: a file that is not there is no mistake here, one that is of another fit is.
+
+    Raises:
+        PolicyError: Replicates that are there are unreadable, or of another fit.
+    """
+    for it in file.line:
+        if bootstrap_path(it.path).exists() and (found := load_bootstrap(it.path, it.policy)) is not None:
+            return Fitted(it.policy, found)
+    return None
+
+
+def _make_way(columns: dict[str, Floats], chain: Sequence[str], held: Collection[str]) -> None:
+    """Moves the levels of one scale, lowest first, that vary, as far as those that do not need it."""
+    for at, name in enumerate(chain):
+        if name not in held:
+            continue
+        for below in chain[:at]:
+            columns[below] = np.minimum(columns[below], columns[name])
+        for above in chain[at + 1 :]:
+            columns[above] = np.maximum(columns[above], columns[name])
 
 
 def bootstrap_path(policy_path: Path) -> Path:
@@ -81,7 +128,24 @@ def save_bootstrap(bootstrap: Bootstrap, policy_path: Path) -> None:
 
 def dump_bootstrap(bootstrap: Bootstrap) -> str:
     """The replicates as JSON, readable back to equal ones (same hash)."""
-    return json.dumps({"format": FORMAT} | bootstrap.model_dump(mode="json")) + "\n"
+    return json.dumps(bootstrap_content(bootstrap)) + "\n"
+
+
+def bootstrap_content(bootstrap: Bootstrap) -> dict[str, Any]:
+    """The replicates as their file has them."""
+    return {"format": FORMAT} | bootstrap.model_dump(mode="json")
+
+
+def parse_bootstrap(content: Mapping[str, Any], file: Path | None) -> Bootstrap:
+    """The inverse of `bootstrap_content`.
+
+    Raises:
+        PolicyError: It is of another format, or breaks a rule.
+    """
+    data = dict(content)
+    if data.pop("format", None) != FORMAT:
+        raise PolicyError("unknown format", file=file, key="format", expected=FORMAT)
+    return resources.validate(Bootstrap, data, file=file, error=PolicyError)
 
 
 def load_bootstrap(name_or_path: str | Path, policy: Policy) -> Bootstrap | None:
@@ -104,9 +168,7 @@ def load_bootstrap(name_or_path: str | Path, policy: Policy) -> Bootstrap | None
         raise PolicyError(
             "the bootstrap replicates cannot be read", file=path, expected="the file that `align` wrote"
         ) from error
-    if data.pop("format", None) != FORMAT:
-        raise PolicyError("unknown format", file=path, key="format", expected=FORMAT)
-    found = resources.validate(Bootstrap, data, file=path, error=PolicyError)
+    found = parse_bootstrap(data, path)
     if found.hash != facts.hash:
         raise PolicyError("these are the replicates of another fit", file=path, expected=f"content with the hash {facts.hash}")
     return found

@@ -13,7 +13,7 @@ go is a local optimum, by sequential quadratic programming (Kraft 1988) from sev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
@@ -22,7 +22,7 @@ import numpy as np
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.explanation import explain
 from safetyanalyst.flips import WeightFlips
-from safetyanalyst.goals import Goal, farthest, goals_for, is_out_of_reach, signs, silencing, unmet
+from safetyanalyst.goals import Goal, farthest, is_contradictory, is_out_of_reach, signs, silencings, unmet, ways_to
 from safetyanalyst.policy import Decision
 from safetyanalyst.records import Record
 from safetyanalyst.reweighing import Reweighing, changes
@@ -107,21 +107,56 @@ def counterfactual(case: Reweighing, target: Decision, singles: Iterable[WeightF
     """
     if case.decision == target:
         return Counterfactual(target=target, status="already")
-    goals = goals_for(case, target)
-    missed = unmet(case, goals)
-    if any(is_out_of_reach(case, goal) for goal in missed):
+    ways = [goals for goals in ways_to(case, target) if not _is_closed(case, goals)]
+    if not ways:
         return Counterfactual(target=target, status="impossible")
-    silent = np.unique(np.concatenate([np.empty(0, np.int64), *(silencing(case, goal) for goal in missed)]))
-    start = case
-    if len(silent):
-        levels = case.levels.copy()
-        levels[silent] = 0.0
-        start = case.with_fixed(levels, silent)
-    search = _Search(case, start, target)
-    sparse = search.sparse(singles)
-    squares = search.least_squares(sparse)
+    found = [_along(case, goals, target, singles) for goals in ways]
+    sparse = _fewest([it.sparse for it in found])
+    squares = _least_squares(found)
     status: Status = "found" if sparse or squares else "none_found"
     return Counterfactual(target=target, status=status, sparse=sparse or squares, least_squares=squares)
+
+
+def _is_closed(case: Reweighing, goals: Sequence[Goal]) -> bool:
+    return is_contradictory(case, goals) or any(is_out_of_reach(case, goal) for goal in unmet(case, goals))
+
+
+def _along(case: Reweighing, goals: Sequence[Goal], target: Decision, singles: Iterable[WeightFlips]) -> _Found:
+    """The smallest changes that lead to a decision one way, whatever has to be silenced for it."""
+    found: list[_Found] = []
+    sets = silencings(case, unmet(case, goals))
+    for silent in sets:
+        start = case
+        if len(silent):
+            levels = case.levels.copy()
+            levels[silent] = 0.0
+            start = case.with_fixed(levels, silent)
+        search = _Search(case, start, target, goals, is_least=len(silent) == len(sets[0]))
+        sparse = search.sparse(singles)
+        found.append(_Found(sparse, search.least_squares(sparse)))
+    proven_first = sorted((it.sparse for it in found if it.sparse is not None), key=lambda it: (not it.is_fewest, *_size(it)))
+    return _Found(next(iter(proven_first), None), _least_squares(found))
+
+
+def _least_squares(found: Iterable[_Found]) -> SmallestChange | None:
+    return min((it.squares for it in found if it.squares is not None), key=lambda it: it.l2, default=None)
+
+
+def _size(change: SmallestChange) -> tuple[int, float]:
+    return len(change.changes), change.l1
+
+
+def _fewest(found: Sequence[SmallestChange | None]) -> SmallestChange | None:
+    """The fewest weights of several ways; one weight is always the fewest, more are where it is proven for every way."""
+    best = min((it for it in found if it is not None), key=_size, default=None)
+    if best is None or len(best.changes) == 1:
+        return best
+    return best.model_copy(update={"is_fewest": all(it is not None and it.is_fewest for it in found)})
+
+
+class _Found(NamedTuple):
+    sparse: SmallestChange | None
+    squares: SmallestChange | None
 
 
 class _Search:
@@ -131,11 +166,12 @@ class _Search:
         case: The scenario under the present weights.
         start: The same, with the weights at 0 that must be 0 in any case.
         target: The wanted decision.
+        goals: That lead to it.
+        is_least: Whether no fewer weights than those at 0 would do.
     """
 
-    def __init__(self, case: Reweighing, start: Reweighing, target: Decision) -> None:
-        self.case, self.start, self.target = case, start, target
-        self.goals = goals_for(start, target)
+    def __init__(self, case: Reweighing, start: Reweighing, target: Decision, goals: Sequence[Goal], *, is_least: bool) -> None:
+        self.case, self.start, self.target, self.goals, self.is_least = case, start, target, goals, is_least
         self.missed = unmet(start, self.goals)
         self.sign = signs(start)
 
@@ -152,7 +188,7 @@ class _Search:
             if best := self.first_that_holds(found, is_fewest=True):
                 return best
         if self.start.decision == self.target:
-            return self.first_that_holds([self.start.levels], is_fewest=True)
+            return self.first_that_holds([self.start.levels], is_fewest=self.is_least)
         return self._by_size(self.missed[0]) if len(self.missed) == 1 else None
 
     def least_squares(self, other: SmallestChange | None) -> SmallestChange | None:
@@ -230,15 +266,16 @@ class _Search:
         """Tries all sets of two weights, of three, ...; past what is worth trying, the weights that lead farthest."""
         moves = self._single_moves(goal)
         left = min(_MOST_SETS, _MOST_CELLS // max(1, len(self.start.function.uses)))
+        is_one_sided = not (self.sign == 2).any() or not self.start.function.is_range
+        is_proven = is_one_sided and self.start is self.case
         for size in range(1 if self.start is not self.case else 2, len(moves) + 1):
             left -= math.comb(len(moves), size)
             if left < 0:
                 return self._by_greed(goal, moves)
             sets = self._sufficient(goal, moves, size)
-            is_one_sided = not (self.sign == 2).any() or not self.start.function.is_range
-            is_proven = is_one_sided and self.start is self.case
             if best := self.first_that_holds(self._sorted_by(self._refined(goal, sets), 1), is_fewest=is_proven):
                 return best
+            is_proven &= not len(sets.rough)  # these may do it after all, past what was tried
         return None
 
     def _refined(self, goal: Goal, sets: _Sets) -> Iterator[Floats | None]:

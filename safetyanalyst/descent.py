@@ -31,6 +31,7 @@ _RELEASES = 5  # of levels that have collapsed onto their floor
 _CORNERS = 64  # pieces that are tried around one point
 _LARGE = 2_000_000  # counts held, from which Fisher scoring is faster
 _MAX_DAMPING = 1e8
+_TURNS = 40
 Bounds = list[tuple[float | None, float | None]]
 
 
@@ -132,7 +133,8 @@ def _by_fisher_scoring(objective: Objective, start: Floats, bounds: Bounds, max_
     loss, gradient = objective(x)
     for iteration in range(1, max_iterations + 1):
         curvature = objective.curvature(x)
-        size = np.diag(curvature) + 1e-12
+        # where every row is decided beyond doubt there is no information: then the slope says how far a step may go
+        size = np.diag(curvature) + np.abs(gradient).max() + 1e-12
         while True:
             stepped = np.clip(x + _box_step(gradient, curvature + damping * np.diag(size), low - x, high - x), low, high)
             new_loss, new_gradient = objective(stepped)
@@ -149,7 +151,32 @@ def _by_fisher_scoring(objective: Objective, start: Floats, bounds: Bounds, max_
 
 
 def _box_step(gradient: Floats, curvature: Floats, low: Floats, high: Floats) -> Floats:
-    """The step that makes `gradient @ step + step @ curvature @ step / 2` least within the box."""
+    """The step that makes `gradient @ step + step @ curvature @ step / 2` least within the box.
+
+    Block principal pivoting (Portugal, Judice and Vicente, "A comparison of block pivoting and interior-point algorithms for
+    linear least squares problems with nonnegative variables", 1994): solve for the free ones, hold those that left the box,
+    free those that are pulled back into it. Mostly over in a few turns; where it goes round in circles, L-BFGS-B takes over.
+    """
+    is_low, is_high = np.zeros(len(gradient), bool), np.zeros(len(gradient), bool)
+    for _ in range(_TURNS):
+        free = ~(is_low | is_high)
+        step = np.where(is_low, low, np.where(is_high, high, 0.0))
+        if free.any():
+            pulled = gradient[free] + curvature[np.ix_(free, ~free)] @ step[~free]
+            try:
+                step[free] = -np.linalg.solve(curvature[np.ix_(free, free)], pulled)
+            except np.linalg.LinAlgError:
+                break
+        slope = gradient + curvature @ step
+        leaves_low, leaves_high = free & (step < low), free & (step > high)
+        returns = (is_low & (slope < 0)) | (is_high & (slope > 0))
+        if not (leaves_low | leaves_high | returns).any():
+            return step
+        is_low, is_high = (is_low & ~returns) | leaves_low, (is_high & ~returns) | leaves_high
+    return _box_step_by_lbfgs(gradient, curvature, low, high)
+
+
+def _box_step_by_lbfgs(gradient: Floats, curvature: Floats, low: Floats, high: Floats) -> Floats:
     from scipy.optimize import minimize
 
     def model(step: Floats) -> tuple[float, Floats]:

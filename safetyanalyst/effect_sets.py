@@ -13,7 +13,7 @@ from itertools import combinations, islice
 from typing import Literal
 
 from safetyanalyst.explanation import Contribution, Explanation, add_up
-from safetyanalyst.goals import Goal, goals_for, unmet
+from safetyanalyst.goals import Goal, unmet, ways_to
 from safetyanalyst.policy import Decision
 from safetyanalyst.records import Record
 from safetyanalyst.reweighing import Reweighing
@@ -51,16 +51,20 @@ def smallest_effect_set(case: Reweighing, explanation: Explanation, target: Deci
     """
     if case.decision == target:
         return EffectSet(status="already")
-    missed = unmet(case, goals_for(case, target))
     parts = explanation.contributions
-    if len(missed) == 1:
-        found = _greatest_first(case, parts, missed[0])
-        if found is None:
-            return EffectSet(status="impossible")
-        decision = case.decide(_without(case, parts, found))
-        if decision == target or _is_past(case.decision, target, decision):
-            return _record(case, parts, found, is_fewest=True)
-    return _tried(case, parts, target)
+    missed = [unmet(case, goals) for goals in ways_to(case, target)]
+    if any(len(goals) > 1 for goals in missed):
+        return _tried(case, parts, target)
+    ways = (_greatest_first(case, parts, goal) for (goal,) in missed)
+    sets = sorted((it for it in ways if it is not None), key=len)
+    if not sets:
+        return EffectSet(status="impossible")
+    if _is_far_enough(case, parts, sets[0], target):  # no way needs fewer
+        return _record(case, parts, sets[0], is_fewest=True)
+    tried = _tried(case, parts, target)
+    rest = (it for it in sets[1:] if tried.status == "none_found" and _is_far_enough(case, parts, it, target))
+    found = next(rest, None)
+    return tried if found is None else _record(case, parts, found, is_fewest=False)
 
 
 def _greatest_first(case: Reweighing, parts: Sequence[Contribution], goal: Goal) -> list[int] | None:
@@ -97,6 +101,11 @@ def _without(case: Reweighing, parts: Sequence[Contribution], left_out: Sequence
     read = add_up(part.interval for i, part in enumerate(parts) if i not in gone)
     more = without_bound(case.function.missing, case.bound.cells)
     return Interval(read.low + more.low, read.high + more.high)
+
+
+def _is_far_enough(case: Reweighing, parts: Sequence[Contribution], left_out: Sequence[int], target: Decision) -> bool:
+    decision = case.decide(_without(case, parts, left_out))
+    return decision == target or _is_past(case.decision, target, decision)
 
 
 def _is_past(here: Decision, target: Decision, decision: Decision) -> bool:

@@ -290,6 +290,13 @@ class FeatureMatrix:
         """Whether nothing is missing anywhere, so that every score is one number."""
         return not self.patterns and not self.lost.any()
 
+    @property
+    def complete_rows(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether nothing is missing in a row."""
+        partial = np.asarray(self.partial.sum(axis=1)).ravel()
+        complete: npt.NDArray[np.bool_] = (partial == 0) & ~self.lost.any(axis=1)
+        return complete
+
     @cached_property
     def dense(self) -> Floats:
         """(n, cells) counts as a plain array."""

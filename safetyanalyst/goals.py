@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from safetyanalyst.flips import Margin
 from safetyanalyst.policy import Decision
 from safetyanalyst.reweighing import Reweighing
 from safetyanalyst.score import End, without_bound
+from safetyanalyst.trees import TreeKind
 from safetyanalyst.weights import Floats, Ints
 
 
@@ -49,19 +50,36 @@ class Goal(NamedTuple):
         return value > self.cut if self.side == "above" else value <= self.cut
 
 
-def goals_for(case: Reweighing, target: Decision) -> tuple[Goal, ...]:
-    """All that must hold for a decision, given where the score comes from."""
+def ways_to(case: Reweighing, target: Decision) -> tuple[tuple[Goal, ...], ...]:
+    """What must hold for a decision, given where the score comes from: all goals of one way; each way is enough.
+
+    Where doubt blocks there may be two ways to "block": to lie above the upper cut, or to leave open on which side of the lower
+    cut it is. Every score on the way to a decision meets the goals of one of the ways.
+    """
     lower, upper = case.lower_cut, case.upper_cut
     if target == "allow":
-        return (Goal("high", "not above", lower),)
+        return ((Goal("high", "not above", lower),),)
     doubt = case.bound.policy.on_missing
     if target == "review":
         if doubt == "review":
-            return (Goal("low", "not above", upper), Goal("high", "above", lower))
-        return (Goal("low", "above", lower), Goal("high", "not above", upper))
+            return ((Goal("low", "not above", upper), Goal("high", "above", lower)),)
+        return ((Goal("low", "above", lower), Goal("high", "not above", upper)),)
     if doubt == "block" and case.function.is_range:  # doubt blocks as well
-        return (Goal("high", "above", upper if case.interval.low > lower else lower),)
-    return (Goal("low", "above", upper),)
+        above_lower = Goal("high", "above", lower)
+        if case.interval.low <= lower:  # both ways lead across the lower cut
+            return ((above_lower,),)
+        return (Goal("high", "above", upper),), (Goal("low", "not above", lower), above_lower)
+    return ((Goal("low", "above", upper),),)
+
+
+def is_contradictory(case: Reweighing, goals: Sequence[Goal]) -> bool:
+    """Whether goals cannot hold together, whatever the score: to lie above one number and not above a lesser one."""
+    is_point = not case.function.is_range
+    return any(
+        one.side == "above" and other.side == "not above" and one.cut >= other.cut
+        and (is_point or one.end == other.end or one.end == "low")
+        for one in goals for other in goals
+    )  # fmt: skip
 
 
 def unmet(case: Reweighing, goals: Sequence[Goal]) -> tuple[Goal, ...]:
@@ -135,17 +153,21 @@ def is_out_of_reach(case: Reweighing, goal: Goal) -> bool:
     return bool(goal.lead(best) < -slack)
 
 
-def silencing(case: Reweighing, goal: Goal) -> Ints:
-    """The fewest weights that must be 0 before a goal can be met, because a missing subtree has no bound otherwise.
+def silencings(case: Reweighing, goals: Sequence[Goal]) -> tuple[Ints, ...]:
+    """Sets of weights of which one must be 0 before goals can be met, because a missing subtree has no bound otherwise.
 
     Returns:
-        Indices; empty when the end that the goal is about has a bound.
+        Indices of each set, the smallest first; one empty set when the ends that the goals are about have bounds.
     """
-    if math.isfinite(getattr(case.interval, goal.end)):
-        return np.empty(0, np.int64)
-    side = "harm" if goal.end == "high" else "benefit"
+    open_ends = {goal.end for goal in goals if not math.isfinite(getattr(case.interval, goal.end))}
+    ways = [_silencing("harm" if end == "high" else "benefit", case) for end in sorted(open_ends)]
+    sets = {tuple(sorted({k for way in chosen for k in way})) for chosen in product(*ways)}
+    return tuple(np.array(it, np.int64) for it in sorted(sets, key=lambda it: (len(it), it)))
+
+
+def _silencing(side: TreeKind, case: Reweighing) -> list[list[int]]:
+    """The weights above 0 that make a side worth nothing when they are 0: all of its actions, or all effects."""
     actions = [k for k, name in enumerate(case.names) if name.startswith((f"{side}/action/", f"{side}/relative_weight"))]
     effects = [k for k, name in enumerate(case.names) if name.startswith("effect/")]
     ways = [[k for k in way if case.levels[k] > 0] for way in (actions, effects) if way]
-    possible = [way for way in ways if not case.floor[way].any()]
-    return np.array(min(possible or ways, key=len), np.int64)
+    return [way for way in ways if not case.floor[way].any()]

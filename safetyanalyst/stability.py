@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 from safetyanalyst.bootstrap import Bootstrap
-from safetyanalyst.policy import BoundPolicy, Decision
+from safetyanalyst.policy import BoundPolicy, Decision, Policy
 from safetyanalyst.records import Record
 from safetyanalyst.reweighing import Reweighing
 from safetyanalyst.score import Interval
@@ -25,6 +25,7 @@ class Stability(Record):
     """What the replicates of a policy decide.
 
     Attributes:
+        policy: Name of the policy whose fit was resampled: the one that decides, or an ancestor of it.
         replicates: How many.
         decisions: Share of the replicates with each decision.
         agreement: Share that decides as the policy does.
@@ -32,6 +33,7 @@ class Stability(Record):
         interval: Percentiles of the score; of its low end below and its high end above, where something is missing.
     """
 
+    policy: str
     replicates: int
     decisions: dict[Decision, float]
     agreement: float
@@ -44,12 +46,14 @@ class Replicates:
 
     Args:
         bootstrap: The replicates.
-        bound: The policy that they belong to.
+        bound: The policy that decides.
+        fitted: The ancestor of that policy to which they belong; the policy itself when `None`.
     """
 
-    def __init__(self, bootstrap: Bootstrap, bound: BoundPolicy) -> None:
-        self.levels = bootstrap.levels(bound.policy, bound.space)
-        fit = bound.policy.fit
+    def __init__(self, bootstrap: Bootstrap, bound: BoundPolicy, fitted: Policy | None = None) -> None:
+        self.levels = bootstrap.levels(bound.policy, bound.space, fitted)
+        self.policy = (fitted or bound.policy).name
+        fit = (fitted or bound.policy).fit
         self.level = _LEVEL if fit is None or fit.bootstrap is None else fit.bootstrap.level
 
 
@@ -68,6 +72,6 @@ def stability(case: Reweighing, replicates: Replicates) -> Stability:
     low = np.quantile([it.low for it in intervals], tail, method="inverted_cdf")
     high = np.quantile([it.high for it in intervals], 1.0 - tail, method="inverted_cdf")
     return Stability(
-        replicates=total, decisions=shares, agreement=shares[case.decision], level=replicates.level,
+        policy=replicates.policy, replicates=total, decisions=shares, agreement=shares[case.decision], level=replicates.level,
         interval=Interval(float(low), float(high)),
     )  # fmt: skip

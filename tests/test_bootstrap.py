@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safetyanalyst.bootstrap import Bootstrap, bootstrap_path, load_bootstrap, save_bootstrap
+from safetyanalyst.bootstrap import Bootstrap, bootstrap_path, load_bootstrap, nearest_bootstrap, save_bootstrap
 from safetyanalyst.errors import PolicyError
 from safetyanalyst.features import FeatureSpace
-from safetyanalyst.policy import BootstrapFacts, Policy, dump_policy, load_policy
+from safetyanalyst.policy import BootstrapFacts, Policy, PolicyFile, dump_policy, load_policy, read_policy
 from safetyanalyst.taxonomy import load_taxonomy
 
 TAXONOMY = load_taxonomy()
@@ -72,3 +72,38 @@ def test_what_was_set_by_hand_does_not_vary() -> None:
     k = space.levels.names.index("harm/action/privacy")
     assert set(levels[:, k]) == {0.4}
     assert tuple(levels[:, k + 1]) == replicates().weights[space.levels.names[k + 1]]
+
+
+def family(tmp_path: Path, changes: str) -> PolicyFile:
+    """A policy with replicates, one that extends it without a change, and one that extends that."""
+    saved(tmp_path)
+    head = "format: safetyanalyst-policy/1\n"
+    (tmp_path / "middle.yaml").write_text(f"{head}name: middle\nextends: mine.yaml\n", encoding="utf-8")
+    (tmp_path / "child.yaml").write_text(f"{head}name: child\nextends: middle.yaml\n{changes}", encoding="utf-8")
+    return read_policy(tmp_path / "child.yaml")
+
+
+def test_a_deployment_has_the_replicates_of_its_nearest_ancestor(tmp_path: Path) -> None:
+    child = family(tmp_path, "weights: {harm/action/privacy: 0.123, harm/extent/significant: 0.5}\nthreshold: 0.3\n")
+    found = nearest_bootstrap(child)
+    assert found is not None
+    assert (found.policy.hash, found.bootstrap) == (with_facts(replicates()).hash, replicates())
+    space = FeatureSpace(TAXONOMY, child.policy.space)
+    levels = dict(zip(space.levels.names, found.bootstrap.levels(child.policy, space, found.policy).T, strict=True))
+    assert (levels["harm/action/privacy"] == 0.123).all()
+    assert (levels["harm/extent/significant"] == 0.5).all()
+    assert levels["harm/extent/minor"].tolist() == np.minimum(found.bootstrap.weights["harm/extent/minor"], 0.5).tolist()
+    assert (
+        levels["harm/extent/substantial"].tolist()
+        == np.maximum(found.bootstrap.weights["harm/extent/substantial"], 0.5).tolist()
+    )
+    assert levels["harm/likelihood/low"].tolist() == list(found.bootstrap.weights["harm/likelihood/low"])
+
+
+def test_without_replicates_at_hand_there_are_none(tmp_path: Path) -> None:
+    child = family(tmp_path, "")
+    bootstrap_path(tmp_path / "mine.yaml").unlink()
+    assert nearest_bootstrap(child) is None
+    bootstrap_path(tmp_path / "mine.yaml").write_text("{}", encoding="utf-8")
+    with pytest.raises(PolicyError):
+        nearest_bootstrap(child)

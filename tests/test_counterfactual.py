@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from safetyanalyst.analyst import Assessor
 from safetyanalyst.counterfactual import Counterfactual, SmallestChange, counterfactual
+from safetyanalyst.features import FeatureSpace, FeatureSpaceSpec
 from safetyanalyst.flips import margin, weight_flips
-from safetyanalyst.goals import farthest, goals_for, is_out_of_reach, next_decision, signs, unmet
-from safetyanalyst.policy import Decision, dump_policy, load_policy
+from safetyanalyst.goals import farthest, is_out_of_reach, next_decision, signs, unmet, ways_to
+from safetyanalyst.policy import Decision, ReviewBand, dump_policy, load_policy
 from safetyanalyst.reweighing import Reweighing
 from safetyanalyst.trees import Effect, HarmBenefitTree, Tree
+from safetyanalyst.weight_names import weight_names
 from tests.reweighings import BASE, TAXONOMY, cases, complete_cases, policies
 from tests.scripted import tree_of
 from tests.strategies import complete_pairs
@@ -87,9 +89,9 @@ def test_where_something_can_flip_something_is_found(case: Reweighing, target: D
     assume(target != "review" or band.below + band.above > 0)
     found = asked(case, target)
     assert found.status != "none_found"
-    goals = unmet(case, goals_for(case, target))
+    (way,) = ways_to(case, target)
     if found.status == "impossible":
-        assert any(is_out_of_reach(case, goal) for goal in goals)
+        assert any(is_out_of_reach(case, goal) for goal in unmet(case, way))
 
 
 def test_no_fewer_weights_can_do_it() -> None:
@@ -214,3 +216,37 @@ def test_a_missing_harm_tree_is_allowed_only_when_no_harm_counts() -> None:
     }
     assert {it.after for it in found.sparse.changes} == {0.0}
     assert asked(case, "block").status == "impossible"
+
+
+def test_where_doubt_blocks_a_review_becomes_a_block_by_doubt_too() -> None:
+    base = load_policy("balanced")
+    least = base.weights["harm/action/deception"] * base.weights["harm/extent/minor"]
+    policy = base.model_copy(update={"threshold": least / 2, "review_band": ReviewBand(above=5.0), "on_missing": "block"})
+    unread = Effect(effect="Death", immediacy="immediate", extent=None, likelihood="high")
+    trees = HarmBenefitTree(harm=tree_of("harm", "x", "Fraud", (), unread), benefit=Tree(kind="benefit", stakeholders=()))
+    case = Reweighing(trees, policy.bind(TAXONOMY))
+    assert case.decision == "review"
+    found = asked(case, "block")  # no weights lift the score above the band
+    assert found.sparse is not None
+    assert found.sparse.is_fewest
+    assert [it.weight for it in found.sparse.changes] == ["harm/extent/minor"]
+
+
+def test_of_the_ways_to_silence_a_missing_tree_the_one_that_leads_there_is_taken() -> None:
+    space = FeatureSpace(TAXONOMY, FeatureSpaceSpec(effect="group"))
+    weights = dict.fromkeys(weight_names(space).free, 0.5) | dict.fromkeys(weight_names(space).fixed, 1.0)
+    settings_ = {"weights": weights, "space": space.spec, "fit": None, "threshold": -0.1}
+    good = Effect(effect="Social status benefits", immediacy="immediate", extent="major", likelihood="high")
+    benefit = tree_of("benefit", "x", TAXONOMY.actions("benefit")[0].name, (), good)
+    case = Reweighing(HarmBenefitTree(harm=None, benefit=benefit), BASE.model_copy(update=settings_).bind(TAXONOMY))
+    assert len(space.effect_keys) < len(space.action_keys)  # fewer weights, and without any effects the score is 0
+    found = asked(case, "allow")
+    assert found.sparse is not None
+    assert {it.weight for it in found.sparse.changes} == {name for name in case.names if name.startswith("harm/action/")}
+
+
+def test_a_review_that_has_no_room_is_impossible() -> None:
+    bound = BASE.model_copy(update={"review_band": ReviewBand()}).bind(TAXONOMY)
+    effect = Effect(effect="Death", immediacy="immediate", extent="major", likelihood="high")
+    trees = HarmBenefitTree(harm=tree_of("harm", "x", "Fraud", (), effect), benefit=Tree(kind="benefit", stakeholders=()))
+    assert asked(Reweighing(trees, bound), "review").status == "impossible"

@@ -11,10 +11,11 @@ from safetyanalyst.effect_sets import smallest_effect_set
 from safetyanalyst.explanation import explain
 from safetyanalyst.flips import margin
 from safetyanalyst.goals import next_decision
-from safetyanalyst.policy import Decision
+from safetyanalyst.policy import Decision, ReviewBand
 from safetyanalyst.reweighing import Reweighing
-from safetyanalyst.trees import HarmBenefitTree, Tree
-from tests.reweighings import cases, complete_cases
+from safetyanalyst.trees import Effect, HarmBenefitTree, Tree
+from tests.reweighings import BASE, TAXONOMY, cases, complete_cases
+from tests.scripted import tree_of
 
 ORDER = ["allow", "review", "block"]
 targets = st.sampled_from(ORDER)
@@ -88,3 +89,16 @@ def test_the_next_decision_by_its_greatest_parts(case: Reweighing) -> None:
             if it.kind == found.effects[0].kind and it not in found.effects
         ]
         assert max(rest, default=0.0) <= min(abs(it.interval.low) for it in found.effects)
+
+
+def test_where_doubt_blocks_an_effect_less_may_block_by_doubt() -> None:
+    full = Effect(effect="Death", immediacy="immediate", extent="major", likelihood="high")
+    tree = tree_of("harm", "x", "Fraud", (), full, full.model_copy(update={"extent": None}))
+    threshold = BASE.weights["harm/action/deception"] / 2
+    band = ReviewBand(above=5.0)
+    policy = BASE.model_copy(update={"threshold": threshold, "review_band": band, "on_missing": "block"})
+    case = Reweighing(HarmBenefitTree(harm=tree, benefit=Tree(kind="benefit", stakeholders=())), policy.bind(TAXONOMY))
+    assert case.decision == "review"
+    found = smallest_effect_set(case, explain(case.trees, case.bound), "block")
+    assert (found.status, found.decision, found.is_fewest) == ("found", "block", True)
+    assert [it.extent for it in found.effects] == ["major"]

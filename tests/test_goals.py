@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safetyanalyst.flips import margin
-from safetyanalyst.goals import farthest, goals_for, next_decision, signs, unmet
+from safetyanalyst.goals import farthest, is_contradictory, next_decision, signs, unmet, ways_to
 from safetyanalyst.policy import Decision
 from safetyanalyst.reweighing import Reweighing
 from tests.reweighings import cases
@@ -14,13 +14,18 @@ seeds = st.integers(0, 2**31)
 targets = st.sampled_from(["allow", "review", "block"])
 
 
-@given(cases(), targets)
-def test_goals_are_missed_exactly_when_the_decision_is_another(case: Reweighing, target: Decision) -> None:
-    missed = unmet(case, goals_for(case, target))
-    if not missed:
+@given(cases(), targets, seeds)
+def test_goals_are_missed_exactly_when_the_decision_is_another(case: Reweighing, target: Decision, seed: int) -> None:
+    missed = [unmet(case, goals) for goals in ways_to(case, target)]
+    if not all(missed):
         assert case.decision == target
     if case.decision == target and case.bound.policy.on_missing == "review":
-        assert not missed
+        assert not all(missed)
+    ratios = np.random.default_rng(seed).random(len(case.bound.space.ratios.names))
+    there = case.with_fixed(case.bound.space.levels_from_ratios(ratios), np.empty(0, np.int64))
+    met = [not unmet(there, goals) for goals in ways_to(case, target)]  # asked from here, they say what must hold there
+    assert there.decision != target or any(met)
+    assert not any(is_it and is_contradictory(case, goals) for is_it, goals in zip(met, ways_to(case, target), strict=True))
 
 
 @given(cases(), seeds)

@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from safetyanalyst.cli import align, analyze, audit, explain, labels, learn, policies, policy_review, report, taxonomies
+from safetyanalyst.cli import (
+    align,
+    analyze,
+    audit,
+    datasets,
+    explain,
+    labels,
+    learn,
+    policies,
+    policy_review,
+    report,
+    taxonomies,
+)
 from safetyanalyst.cli.common import EXIT_USAGE
 from safetyanalyst.errors import SafetyAnalystError
 from safetyanalyst.version import __version__
@@ -33,6 +45,7 @@ app.add_typer(align.align_app, name="align")
 app.add_typer(audit.audit_app, name="audit")
 policies.policy_app.command("diff")(policy_review.diff)
 policies.policy_app.command("test")(policy_review.run_suite)
+app.add_typer(datasets.dataset_app, name="dataset")
 app.add_typer(policies.policy_app, name="policy")
 app.add_typer(taxonomies.taxonomy_app, name="taxonomy")
 

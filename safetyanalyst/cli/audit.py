@@ -69,6 +69,8 @@ def pack(
         date=None if date is None else date.date(),
     )
     rules = _rules(policy, taxonomy, has_bootstrap=has_bootstrap)
+    if has_bootstrap and rules.bootstrap is None:
+        note(f"the policy {rules.policy.name!a} has no bootstrap replicates of its own: none are packed")
     with progress("packing", total=None, is_shown=True) as step:
         report = audit.pack(
             source, rules, out, options=options, scenarios=_scenarios(scenarios, format), key=_key(key), step=step

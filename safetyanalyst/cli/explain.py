@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from safetyanalyst.cli.common import EXIT_SOME_FAILED, JsonOption, PolicyOption, QuietOption, existing, json_line, progress
+from safetyanalyst.cli.common import (
+    EXIT_SOME_FAILED,
+    JsonOption,
+    PolicyOption,
+    QuietOption,
+    existing,
+    json_line,
+    note,
+    progress,
+)
 
 if TYPE_CHECKING:  # imported when the command runs, so that `--help` answers at once
     from safetyanalyst.pipelines.dataset import StoredTrees
@@ -41,7 +50,7 @@ def explain(
     """Say why a decision is as it is, what would change it, and how firm it is; no model is called."""
     from safetyanalyst.account import Accountant
     from safetyanalyst.analyst import Assessor
-    from safetyanalyst.bootstrap import load_bootstrap
+    from safetyanalyst.bootstrap import bootstrap_path, nearest_bootstrap
     from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
     from safetyanalyst.policy import read_policy
     from safetyanalyst.report import explanations, terminal
@@ -49,11 +58,12 @@ def explain(
 
     target = _decision(to)
     files = existing(analyses)
-    name = policy or "balanced"
-    file = read_policy(name)
-    chosen = file.policy
-    assessor = Assessor(chosen, load_taxonomy(taxonomy) if taxonomy else file.taxonomy())
-    accountant = Accountant(assessor.bound, load_bootstrap(name, chosen))
+    chosen = read_policy(policy or "balanced")
+    assessor = Assessor(chosen.policy, load_taxonomy(taxonomy) if taxonomy else chosen.taxonomy())
+    found = nearest_bootstrap(chosen)
+    if found is None and chosen.policy.fit is not None and chosen.policy.fit.bootstrap is not None:
+        note(f"{bootstrap_path(chosen.path)} is not there: how stable decisions are is not known")
+    accountant = Accountant(assessor.bound, found and found.bootstrap, fitted=found and found.policy)
     items: Iterable[StoredTrees | ReadFailure] = chain.from_iterable(read_trees(it, assessor.taxonomy) for it in files)
     out = terminal.console()
     total = failed = 0
@@ -67,7 +77,7 @@ def explain(
             else:
                 failed += 1
                 failure = assessor.fail(item)
-                line, drawing = failure.to_json(), terminal.line(failure) if quiet else terminal.draw(failure, chosen)
+                line, drawing = failure.to_json(), terminal.line(failure) if quiet else terminal.draw(failure, chosen.policy)
             if as_json:
                 sys.stdout.write(json_line(line) + "\n")
             else:

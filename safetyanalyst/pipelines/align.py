@@ -125,7 +125,7 @@ def align_with(
         FitError: No usable rows, one class only, or not enough rows for the folds.
         PolicyError: Constraints that name nothing or contradict each other.
     """
-    if not data.rows:
+    if not len(data):
         raise FitError(f"{source}: no labelled rows without missing features ({data.left_out} rows left out)")
     model = new_model(settings, base, taxonomy, prior=prior)
     rows = labelled_rows(

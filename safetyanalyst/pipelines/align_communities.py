@@ -95,7 +95,7 @@ def align_communities(
         FitError: As `align_with`, or no row has a value in the column.
     """
     pooled = align_with(settings, data, base, taxonomy, name=name, source=source, prior=prior, watch=watch)
-    found = by.members(data.rows, pooled.rows, column, min_rows)
+    found = by.members(data.fields, pooled.rows, column, min_rows)
     if not found.fitted:
         choice = by.Choice(strength or 0.0, {})
     else:

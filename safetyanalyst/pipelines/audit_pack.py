@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from safetyanalyst.analyst import Analysis, FailedItem
+from safetyanalyst.bootstrap import bootstrap_content
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.pipelines import bundle
@@ -29,7 +30,7 @@ from safetyanalyst.pipelines.audit_facts import (
 )
 from safetyanalyst.pipelines.dataset import file_hash
 from safetyanalyst.pipelines.replay import UNPUBLISHED, Replay, ReplayError, misfits, published
-from safetyanalyst.pipelines.scenario_hashes import MIN_KEY, ScenarioStore, key_fingerprint
+from safetyanalyst.pipelines.scenario_hashes import MIN_KEY, KnownScenario, ScenarioStore, key_fingerprint
 from safetyanalyst.policy import dump_policy
 from safetyanalyst.records import Record
 from safetyanalyst.resources import choices
@@ -128,7 +129,7 @@ def _lines(analyses: Source) -> Iterator[bytes]:
         with analyses.open("rb") as file:
             while line := file.readline(bundle.MAX_LINE + 1):
                 while not line.endswith(b"\n") and (rest := file.readline(bundle.MAX_LINE + 1)):
-                    line = b" " * (bundle.MAX_LINE + 1) + rest[-1:]  # too long already: only its end is looked for
+                    line = b"x" * (bundle.MAX_LINE + 1) + rest[-1:]  # too long already: only its end is looked for
                 yield line
         return
     for item in analyses:
@@ -182,6 +183,7 @@ class _Packing:
                 return
             packed = self._packed(record, id)
             scenario = self._known.find(id)
+            written = self._written(packed, scenario)
         except _FailureError as failure:
             if not self._options.ids or id in self._options.ids:
                 self._fail(id, number, failure.reason, failure.detail)
@@ -190,14 +192,26 @@ class _Packing:
             self._seen.add(id)
         if self._known.are_given and scenario is None:
             self._fail(id, number, "packed without its scenario: several differ under this id, or none has it")
-        out.write(bundle.canonical(packed | {"scenario": None if scenario is None else scenario.hash}))
+        out.write(written)
         if scenario is not None:
             texts.write(self._known.text(scenario))
         self._packed_ids.add(id)
         self.tally.add(packed, None if scenario is None else scenario.hash)
 
+    def _written(self, packed: dict[str, Any], scenario: KnownScenario | None) -> bytes:
+        """The line of an analysis. One form for all may be longer than what was read, and then nobody could verify it."""
+        line = bundle.canonical(packed | {"scenario": None if scenario is None else scenario.hash})
+        if len(line) > bundle.MAX_LINE:
+            raise _FailureError(_too_long("the line in the bundle"))
+        if self._options.texts == "included" and scenario is not None and scenario.size > bundle.MAX_LINE:
+            raise _FailureError(_too_long("the scenario in the bundle"))
+        return line
+
     def _fail(self, id: str, line: int, reason: str, detail: str = "") -> None:
-        self.failures.append(NotPacked(id=well_formed(id), line=line, reason=reason, detail=well_formed(detail)))
+        failure = NotPacked(id=well_formed(id), line=line, reason=reason, detail=well_formed(detail))
+        if len(bundle.canonical(failure.model_dump())) > bundle.MAX_LINE:
+            failure = failure.model_copy(update={"id": f"line-{line}", "detail": ""})
+        self.failures.append(failure)
 
     def _packed(self, record: dict[str, Any], id: str) -> dict[str, Any]:
         if isinstance(record.get("error"), str):
@@ -243,7 +257,7 @@ class _Packing:
 
 def _record(line: bytes) -> dict[str, Any]:
     if len(line) > bundle.MAX_LINE:
-        raise _FailureError(f"the line is longer than {bundle.MAX_LINE // 2**20} MiB")
+        raise _FailureError(_too_long("the line"))
     try:
         value = strict_json(line.decode("utf-8-sig"))
     except (UnicodeDecodeError, UnreadableError) as error:
@@ -251,6 +265,10 @@ def _record(line: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _FailureError("not a JSON object")
     return value
+
+
+def _too_long(what: str) -> str:
+    return f"{what} is longer than {bundle.MAX_LINE // 2**20} MiB"
 
 
 def _is_of_tree(defect: dict[str, str]) -> bool:
@@ -264,7 +282,7 @@ def _write_rules(folder: Path, rules: Rules) -> None:
     if rules.source is not None:
         (folder / bundle.POLICY_SOURCE).write_bytes(rules.source.content)
     if rules.bootstrap is not None:
-        (folder / bundle.BOOTSTRAP).write_bytes(bundle.canonical(rules.bootstrap.model_dump(mode="json")))
+        (folder / bundle.BOOTSTRAP).write_bytes(bundle.canonical(bootstrap_content(rules.bootstrap)))
 
 
 def _put(folder: Path, out: Path, work: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from safetyanalyst import resources
-from safetyanalyst.bootstrap import Bootstrap
+from safetyanalyst.bootstrap import Bootstrap, parse_bootstrap
 from safetyanalyst.errors import ConfigError, PolicyError, TaxonomyError
 from safetyanalyst.pipelines import bundle
 from safetyanalyst.pipelines.bundle import Bundle, BundleError
@@ -81,7 +81,7 @@ def read_bootstrap(opened: Bundle, policy: Policy) -> Bootstrap:
         BundleError: They are unreadable, or those of another fit.
     """
     try:
-        found = resources.validate(Bootstrap, document(opened, bundle.BOOTSTRAP), file=None)
+        found = parse_bootstrap(document(opened, bundle.BOOTSTRAP), None)
     except ConfigError as error:
         raise BundleError(str(error), bundle.BOOTSTRAP) from error
     facts = None if policy.fit is None else policy.fit.bootstrap

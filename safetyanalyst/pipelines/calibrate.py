@@ -40,8 +40,12 @@ from safetyanalyst.conformal import (
 from safetyanalyst.deployment import numbers
 from safetyanalyst.edits import Step, edits_of
 from safetyanalyst.errors import FitError, GuaranteeError
+from safetyanalyst.features import FeatureMatrix, FeatureSpace
+from safetyanalyst.pipelines.corpus import UNLABELLED, failures_of, read_corpus
 from safetyanalyst.pipelines.dataset import file_hash, read_trees
+from safetyanalyst.pipelines.parquet import columns_of, is_parquet
 from safetyanalyst.policy import BoundPolicy, Decision, Policy, ReviewBand
+from safetyanalyst.projection import project
 from safetyanalyst.resources import readable
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.trees import HarmBenefitTree
@@ -113,7 +117,7 @@ class ScoredLabels:
         if self.suggested:
             found.append(f"rows chosen by `align suggest`, which are not like those in use: {self.suggested}")
         if self.repeated:
-            found.append(f"rows with the id of another row, which say nothing new: {self.repeated}")
+            found.append(f"rows with the id of another row, which say nothing new and only swell the set: {self.repeated}")
         return tuple(found)
 
     def decisions(self, policy: Policy) -> list[Decision]:
@@ -154,16 +158,38 @@ def score_labelled(path: Path, bound: BoundPolicy, extended: Iterable[Policy] = 
     """Reads labelled trees and scores them; rows in which something is missing count with their interval.
 
     Args:
-        path: JSON lines of labelled trees.
+        path: JSON lines of labelled trees, or a feature dataset.
         bound: The policy.
         extended: The policies that it extends, when it is a deployment: their fits stand in their own files alone.
     """
+    read = _from_corpus(path, bound.space) if is_parquet(path) else _from_lines(path, bound.space)
+    low, high = harmfulness_interval(read.matrix, bound.levels)
+    return ScoredLabels(
+        bound=bound, source=path, data_hash=file_hash(path), low=low, high=high, labels=read.labels,
+        suggested=read.suggested, unlabelled=read.unlabelled, failures=read.failures,
+        fitted_to=frozenset(it.fit.data_hash for it in (bound.policy, *extended) if it.fit is not None),
+        repeated=len(read.labels) - read.distinct,
+    )  # fmt: skip
+
+
+class _Read(NamedTuple):
+    """Labelled rows, and what was found besides: rows with an id of their own are `distinct`."""
+
+    matrix: FeatureMatrix
+    labels: Ints
+    suggested: int
+    unlabelled: int
+    failures: tuple[ReadFailure, ...]
+    distinct: int
+
+
+def _from_lines(path: Path, space: FeatureSpace) -> _Read:
     trees: list[HarmBenefitTree] = []
     labels: list[int] = []
     ids: set[str] = set()
     failures: list[ReadFailure] = []
     unlabelled = suggested = 0
-    for item in read_trees(path, bound.space.taxonomy):
+    for item in read_trees(path, space.taxonomy):
         if isinstance(item, ReadFailure):
             failures.append(item)
         elif item.label is None:
@@ -173,13 +199,18 @@ def score_labelled(path: Path, bound: BoundPolicy, extended: Iterable[Policy] = 
             labels.append(item.label)
             ids.add(item.id)
             suggested += SUGGESTED in item.fields
-    low, high = harmfulness_interval(bound.space.featurize(trees), bound.levels)
-    return ScoredLabels(
-        bound=bound, source=path, data_hash=file_hash(path), low=low, high=high, labels=np.array(labels, np.int64),
-        suggested=suggested, unlabelled=unlabelled, failures=tuple(failures),
-        fitted_to=frozenset(it.fit.data_hash for it in (bound.policy, *extended) if it.fit is not None),
-        repeated=len(labels) - len(ids),
-    )  # fmt: skip
+    matrix = space.featurize(trees)
+    return _Read(matrix, np.array(labels, np.int64), suggested, unlabelled, tuple(failures), len(ids))
+
+
+def _from_corpus(path: Path, space: FeatureSpace) -> _Read:
+    corpus = read_corpus([path], space.taxonomy)
+    rows = np.flatnonzero(corpus.labels != UNLABELLED)
+    beside = columns_of(path)
+    suggested = sum(SUGGESTED in beside[line - 1] for line in corpus.line[rows].tolist())
+    matrix = project(corpus.matrix, space).select(rows)
+    distinct = len({corpus.ids[i] for i in rows.tolist()})
+    return _Read(matrix, corpus.labels[rows], suggested, len(corpus) - len(rows), failures_of(corpus), distinct)
 
 
 def calibrate(scored: ScoredLabels, *, method: Method | Literal["auto"] = "auto", seed: int = 0) -> Calibrated:

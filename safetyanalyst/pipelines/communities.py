@@ -25,8 +25,7 @@ from safetyanalyst.aggregation import AggregationModel, harmfulness
 from safetyanalyst.errors import FitError
 from safetyanalyst.fitting import Prior
 from safetyanalyst.links import log_loss
-from safetyanalyst.pipelines.dataset import StoredTrees
-from safetyanalyst.pipelines.labelled import LabelledRows, Watch, unwatched
+from safetyanalyst.pipelines.labelled import Fields, LabelledRows, Watch, unwatched
 from safetyanalyst.pipelines.validation import fold_of
 from safetyanalyst.policy import BoundPolicy, Decision
 from safetyanalyst.records import Record
@@ -127,11 +126,11 @@ class Members:
         return [name for name in self.of if name not in self.fallback]
 
 
-def members(stored: Sequence[StoredTrees], rows: LabelledRows, column: str, min_rows: int) -> Members:
+def members(stored: Sequence[Fields], rows: LabelledRows, column: str, min_rows: int) -> Members:
     """Sorts rows by the value of a column.
 
     Args:
-        stored: n rows with their columns.
+        stored: n times the columns of a row.
         rows: Their arrays.
         column: Of the community.
         min_rows: A community with fewer rows is not fitted.
@@ -141,7 +140,7 @@ def members(stored: Sequence[StoredTrees], rows: LabelledRows, column: str, min_
     """
     by_name: dict[str, list[int]] = {}
     for i, row in enumerate(stored):
-        if (value := row.fields.get(column)) is not None:
+        if (value := row.get(column)) is not None:
             by_name.setdefault(readable(str(value)), []).append(i)
     if not by_name:
         raise FitError(f"no labelled row has a value in column {column!r}")

@@ -11,6 +11,7 @@ share the same memory.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from safetyanalyst.features import FeatureMatrix, FeatureSpace
-from safetyanalyst.pipelines.dataset import PLACE, StoredTrees, file_names, read_trees
+from safetyanalyst.pipelines.dataset import StoredTrees, file_names, read_trees, renamed
 from safetyanalyst.pipelines.parquet import is_parquet
 from safetyanalyst.pipelines.parquet_corpus import Block, add_parquet
 from safetyanalyst.projection import finest_space
@@ -116,6 +117,11 @@ class Corpus:
         return f"{name}:{self.line[i]}" if self.line[i] else name
 
 
+def failures_of(corpus: Corpus) -> tuple[ReadFailure, ...]:
+    """The records of a corpus that could not be read, as its reader met them."""
+    return tuple(ReadFailure(id=it.id, line=it.line or 0, error=it.error) for it in corpus.unread)
+
+
 def read_corpus(paths: Sequence[Path], taxonomy: Taxonomy, *, on_row: Callable[[], None] = lambda: None) -> Corpus:
     """Reads files of stored trees, in any of the forms of `pipelines.dataset.read_trees`, line by line.
 
@@ -135,7 +141,7 @@ def read_corpus(paths: Sequence[Path], taxonomy: Taxonomy, *, on_row: Callable[[
         with path.open("rb") as stream:
             lines = _Counted(stream)
             for item in read_trees(lines, taxonomy):
-                builder.add(_renamed(item, name) if len(paths) > 1 else item, file=name, line=lines.number)
+                builder.add(renamed(item, name) if len(paths) > 1 else item, file=name, line=lines.number)
                 on_row()
     return builder.corpus()
 
@@ -159,7 +165,7 @@ class CorpusBuilder:
         self._source, self._file, self._line, self._labels, self._defects = (array("q") for _ in range(5))
         self._stakeholder, self._lost = array("q"), array("q")
         self._starts = array("q", [0])
-        self._cells, self._cell_ends = array("i"), array("q", [0])
+        self._cells, self._counts, self._cell_ends = array("i"), array("d"), array("q", [0])
         self._partial, self._partial_ends = array("i"), array("q", [0])
 
     def add(self, item: StoredTrees | ReadFailure, *, file: str, line: int = 0) -> None:
@@ -197,8 +203,10 @@ class CorpusBuilder:
                 self._add_tree(tree, holders)
         for holder, rows in holders.items():
             self._stakeholder.append(holder)
-            for cells, partial in rows:
-                self._cells.extend(cells)
+            counted = sorted(Counter(cell for cells, _ in rows for cell in cells).items())
+            self._cells.extend(cell for cell, _ in counted)
+            self._counts.extend(n for _, n in counted)
+            for _, partial in rows:
                 self._partial.extend(partial)
             self._cell_ends.append(len(self._cells))
             self._partial_ends.append(len(self._partial))
@@ -220,28 +228,31 @@ class CorpusBuilder:
         self._labels.frombytes(block.labels.astype(np.int64).tobytes())
         self._defects.frombytes(block.defects.astype(np.int64).tobytes())
         self._lost.extend([0] * 2 * n)
-        numbers = np.zeros(len(block.names), np.int64)
-        used, first_use = np.unique(block.holder, return_index=True)
-        for i in used[np.argsort(first_use)].tolist():  # as they come in the scenarios, not in the dictionary
-            numbers[i] = self._holder(block.names[i])
-        holder = numbers[block.holder] if len(block.holder) else block.holder
-        keys, first, part = np.unique(block.row * len(self._holders) + holder, return_index=True, return_inverse=True)
-        rank = np.empty(len(keys), np.int64)
-        order = np.argsort(first)  # stakeholders in the order in which they come
-        rank[order] = np.arange(len(keys))
-        part = rank[part]
-        self._stakeholder.frombytes((keys[order] % max(1, len(self._holders))).astype(np.int64).tobytes())
-        self._cells.frombytes(block.cell[np.argsort(part, kind="stable")].astype(np.int32).tobytes())
-        ends = np.cumsum(np.bincount(part, minlength=len(keys)))
-        self._cell_ends.frombytes((self._cell_ends[-1] + ends).astype(np.int64).tobytes())
+        local: dict[str, int] = {}
+        of_name = np.array([local.setdefault(_spelling(name), len(local)) for name in block.names], np.int64)
+        n_names = max(1, len(local))
+        key = block.row * n_names + of_name[block.holder]
+        # where each stakeholder of each scenario first stands: of several writes to one place the last one stays
+        first = np.full(n * n_names, -1, np.int32)
+        first[key[::-1]] = np.arange(len(key) - 1, -1, -1)
+        keys = np.flatnonzero(first >= 0)
+        keys = keys[np.lexsort((first[keys], keys // n_names))]
+        names, at = np.unique(keys % n_names, return_index=True)
+        numbers = np.zeros(n_names, np.int64)
+        for i in np.argsort(at).tolist():  # as they come in the scenarios, not in the dictionary
+            numbers[names[i]] = self._holder(block.names[block.holder[first[keys[at[i]]]]])
+        self._stakeholder.frombytes(numbers[keys % n_names].tobytes())
+        first[keys] = np.arange(len(keys))
+        self._add_counts(first[key], block.cell, len(keys))
         self._partial_ends.extend([self._partial_ends[-1]] * len(keys))
-        parts = np.bincount(keys[order] // max(1, len(self._holders)), minlength=n)
+        parts = np.bincount(keys // n_names, minlength=n)
         self._starts.frombytes((self._starts[-1] + np.cumsum(parts)).astype(np.int64).tobytes())
 
     def corpus(self) -> Corpus:
-        """What was collected."""
-        counts = _csr(self._cells, self._cell_ends, self.space.n_cells)
-        partial = _csr(self._partial, self._partial_ends, len(self._pattern_cells))
+        """What was collected. Nothing can be added any more: the counts are handed over, not copied."""
+        counts = _csr(self._counts, self._cells, self._cell_ends, self.space.n_cells)
+        partial = _csr(array("d", [1.0]) * len(self._partial), self._partial, self._partial_ends, len(self._pattern_cells))
+        partial.sum_duplicates()
         lost = np.zeros((counts.shape[0], 2), np.int64)
         return Corpus(
             taxonomy=self.taxonomy,
@@ -275,8 +286,18 @@ class CorpusBuilder:
                         partial.append(self._pattern(found))
             holders.setdefault(number, []).append((cells, partial))
 
+    def _add_counts(self, part: npt.NDArray[np.int32], cell: npt.NDArray[np.int32], n_parts: int) -> None:
+        """Adds n_parts rows of complete effects: (effects,) the row of each, and its cell."""
+        width = self.space.n_cells
+        key = part * (np.int32 if n_parts * width <= np.iinfo(np.int32).max else np.int64)(width) + cell
+        found, counts = np.unique(key, return_counts=True)
+        ends = np.searchsorted(found, np.arange(1, n_parts + 1) * width)
+        self._cell_ends.frombytes((len(self._cells) + ends).astype(np.int64).tobytes())
+        self._cells.frombytes((found % width).astype(np.int32).tobytes())
+        self._counts.frombytes(counts.astype(np.float64).tobytes())
+
     def _holder(self, name: str) -> int:
-        return self._holders.number(" ".join(name.casefold().split()), name)
+        return self._holders.number(_spelling(name), name)
 
     def _pattern(self, cells: Ints) -> int:
         number = self._patterns.number(cells.tobytes(), "")
@@ -318,21 +339,21 @@ class _Counted:
             yield line
 
 
-def _renamed(item: StoredTrees | ReadFailure, name: str) -> StoredTrees | ReadFailure:
-    return item.model_copy(update={"id": f"{name}:{item.id}"}) if PLACE.fullmatch(item.id) else item
-
-
 def _joined(rows: Any, starts: Ints) -> Any:
     """Rows that stand together as one; the memory is shared, and a column may come twice in a row, which counts twice."""
     return sparse.csr_array((rows.data, rows.indices, rows.indptr[starts]), shape=(len(starts) - 1, rows.shape[1]))
 
 
-def _csr(columns: array[int], ends: array[int], n_columns: int) -> Any:
-    shape = len(ends) - 1, n_columns
+def _csr(data: array[float], columns: array[int], ends: array[int], n_columns: int) -> Any:
+    """A matrix of one row for each end, in the memory of the arrays."""
     indptr = _ints(ends) if len(columns) > np.iinfo(np.int32).max else _ints(ends).astype(np.int32)
-    matrix = sparse.csr_array((np.ones(len(columns)), np.array(columns, dtype=np.int32), indptr), shape=shape)
-    matrix.sum_duplicates()
-    return matrix
+    values, indices = (np.frombuffer(it, kind) if it else np.empty(0, kind) for it, kind in ((data, "f8"), (columns, "i4")))
+    return sparse.csr_array((values, indices, indptr), shape=(len(ends) - 1, n_columns))
+
+
+def _spelling(name: str) -> str:
+    """What tells two stakeholders apart."""
+    return " ".join(name.casefold().split())
 
 
 def _ints(values: array[int]) -> Ints:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
@@ -25,12 +25,14 @@ from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance,
 PLACE = re.compile(r"line-\d+")
 """The ids of records that have none of their own."""
 _PUBLISHED_KEYS = ("tree", "harm-benefit tree")  # ours, and the column of the published dataset
+TREE_COLUMNS = ("trees", *_PUBLISHED_KEYS, *TREE_KINDS)
+"""Keys of a record that hold trees."""
 _LABEL_KEYS = ("label", "harmful")
 _LABEL_WORDS: dict[str, Literal[0, 1]] = {"safe": 0, "unsafe": 1}  # labels are written as those of scenarios are
 _TYPES = ("prompt", "exchange", "trajectory")
 _NO_LOSS = frozenset({"spelling", "surrounding_text", "unknown_key", "unknown_step", "invalid_characters"})  # leave no null
 _EFFECT = re.compile(r"(?P<effect>(?P<effects>.*\.effects)\[\d+\])(\.\w+)?")
-_defects: TypeAdapter[tuple[Defect, ...]] = TypeAdapter(tuple[Defect, ...])
+stored_defects: TypeAdapter[tuple[Defect, ...]] = TypeAdapter(tuple[Defect, ...])
 _writings: TypeAdapter[dict[TreeKind, WrittenText]] = TypeAdapter(dict[TreeKind, WrittenText])
 _provenances: TypeAdapter[dict[TreeKind, Provenance]] = TypeAdapter(dict[TreeKind, Provenance])
 
@@ -57,6 +59,9 @@ class StoredTrees(Record):
     generations: dict[TreeKind, WrittenText] | None = None
     label: Literal[0, 1] | None = None
     fields: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+
+
+_Item = TypeVar("_Item", StoredTrees, ReadFailure, StoredTrees | ReadFailure)
 
 
 def read_trees(source: Path | BinaryIO | Iterable[bytes], taxonomy: Taxonomy) -> Iterator[StoredTrees | ReadFailure]:
@@ -97,6 +102,11 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     return [readable(name) for name in names]
 
 
+def renamed(item: _Item, name: str) -> _Item:
+    """The item with its file's name before an id that is its place there: the first line of one is not the other's."""
+    return item.model_copy(update={"id": f"{name}:{item.id}"}) if PLACE.fullmatch(item.id) else item
+
+
 def _read_line(line: bytes, number: int, taxonomy: Taxonomy) -> StoredTrees | ReadFailure:
     place = f"line-{number}"
     try:
@@ -134,7 +144,7 @@ def read_record(
 def _read_record(
     id: str, number: int, value: dict[str, Any], defects: tuple[Defect, ...], taxonomy: Taxonomy
 ) -> StoredTrees | ReadFailure:
-    given = [key for key in ("trees", *_PUBLISHED_KEYS, *TREE_KINDS) if key in value]
+    given = [key for key in TREE_COLUMNS if key in value]
     if len(given) > 1 and given != list(TREE_KINDS):
         error = f"several trees in one record: {', '.join(given)} (expected one of them: which one counts cannot be known)"
         return ReadFailure(id=id, line=number, error=error)
@@ -150,7 +160,7 @@ def _read_record(
         expected = "0, 1, true, false, safe, unsafe or null"
         return ReadFailure(id=id, line=number, error=f"label is {shown!a:.60} (expected {expected})")
     try:
-        stored = _defects.validate_python(value.get("defects", ()))
+        stored = stored_defects.validate_python(value.get("defects", ()))
     except ValidationError:
         return ReadFailure(id=id, line=number, error="'defects' is not a list of {code, path, found}")
     found = _not_recorded(pair.defects, stored) if "trees" in value else pair.defects
@@ -162,7 +172,7 @@ def _read_record(
         provenance=_provenance(value.get("provenance")),
         generations=_written(value.get("generations")),
         label=None if label is None else 1 if label else 0,
-        fields=_scalars(value),
+        fields=scalars(value),
     )
 
 
@@ -235,8 +245,9 @@ def _written(value: object) -> dict[TreeKind, WrittenText] | None:
         return None
 
 
-def _scalars(value: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
-    found = {well_formed(key): it for key, it in value.items() if key not in ("id", "type")}
+def scalars(value: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
+    """The scalar keys of a record; trees that stand there as text are not among them."""
+    found = {well_formed(key): it for key, it in value.items() if key not in ("id", "type", *TREE_COLUMNS)}
     return {k: well_formed(v) if isinstance(v, str) else v for k, v in found.items() if isinstance(v, str | int | float)}
 
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.notation import to_json
+from safetyanalyst.pipelines.dataset import TREE_COLUMNS, read_record, scalars
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import Tree
@@ -33,7 +35,10 @@ FORMAT = "safetyanalyst-features/1"
 SUFFIX = ".parquet"
 ROWS_PER_GROUP = 512
 """At a thousand effects a scenario, about a megabyte on disk and a hundred in memory while trees are objects."""
-_KEYS = b"format", b"taxonomy"
+_EXPECTED = "a file that `dataset write` wrote"
+OWN_KEYS = frozenset({"source", "label", "harmful", "error", "defects", "provenance", "generations", *TREE_COLUMNS})
+"""Keys that say something to the reader: they never stand in `fields`."""
+_FORMAT_KEY, _TAXONOMY_KEY = b"format", b"taxonomy"
 
 
 def is_parquet(path: Path) -> bool:
@@ -58,7 +63,7 @@ def write_parquet(path: Path, items: Iterable[StoredTrees], taxonomy: Taxonomy) 
     arrow, parquet = _pyarrow()
     if not is_parquet(path):
         raise ConfigError("a feature dataset is a Parquet file", file=path, expected=f"a name that ends in {SUFFIX}")
-    columns = schema().with_metadata(dict(zip(_KEYS, (FORMAT, taxonomy.label), strict=True)))
+    columns = schema().with_metadata({_FORMAT_KEY: FORMAT, _TAXONOMY_KEY: taxonomy.label})
     unfinished = path.with_name(f".{path.name}.unfinished")
     rows = 0
     try:
@@ -78,8 +83,6 @@ def read_parquet(path: Path, taxonomy: Taxonomy) -> Iterator[StoredTrees | ReadF
     Raises:
         ConfigError: pyarrow is not installed, or the file is no feature dataset.
     """
-    from safetyanalyst.pipelines.dataset import read_record
-
     number = 0
     for batch in batches(path):
         for row in batch.to_pylist():
@@ -87,29 +90,57 @@ def read_parquet(path: Path, taxonomy: Taxonomy) -> Iterator[StoredTrees | ReadF
             yield read_record(record_of(row), number, taxonomy)
 
 
-def batches(path: Path, *, dictionaries: Sequence[str] = ()) -> Iterator[Any]:
+def batches(path: Path, *, dictionaries: Sequence[str] = (), columns: Sequence[str] | None = None) -> Iterator[Any]:
     """The record batches of a feature dataset, a group at a time.
 
     Args:
         path: The file.
         dictionaries: Paths of columns that come as dictionary codes.
+        columns: Which columns; all by default.
 
     Raises:
         ConfigError: pyarrow is not installed, or the file is no feature dataset.
     """
     arrow, parquet = _pyarrow()
-    expected = "a file that `dataset write` wrote"
     try:
-        with parquet.ParquetFile(path, read_dictionary=list(dictionaries) or None) as file:
-            found = (file.schema_arrow.metadata or {}).get(_KEYS[0], b"").decode("utf-8", "backslashreplace")
-            if found != FORMAT:
-                raise ConfigError(f"unknown format {found!r}", file=path, key="format", expected=f"{FORMAT}: {expected}")
-            missing = [name for name in schema().names if name not in file.schema_arrow.names]
-            if missing:
-                raise ConfigError("a column is missing", file=path, key=missing[0], expected=expected)
-            yield from file.iter_batches(ROWS_PER_GROUP)
+        # without buffering ahead: it holds the whole of a small file
+        with parquet.ParquetFile(path, read_dictionary=list(dictionaries) or None, pre_buffer=False) as file:
+            _check(file, path)
+            yield from file.iter_batches(ROWS_PER_GROUP, columns=None if columns is None else list(columns))
     except (arrow.ArrowException, OSError) as error:
-        raise ConfigError(f"not readable as Parquet: {error}", file=path, expected=expected) from error
+        raise ConfigError(f"not readable as Parquet: {error}", file=path, expected=_EXPECTED) from error
+
+
+def taxonomy_label(path: Path) -> str:
+    """The label of the taxonomy that a feature dataset says it speaks of.
+
+    Raises:
+        ConfigError: pyarrow is not installed, or the file is no feature dataset.
+    """
+    arrow, parquet = _pyarrow()
+    try:
+        with parquet.ParquetFile(path) as file:
+            _check(file, path)
+            return _told(file, _TAXONOMY_KEY)
+    except (arrow.ArrowException, OSError) as error:
+        raise ConfigError(f"not readable as Parquet: {error}", file=path, expected=_EXPECTED) from error
+
+
+def columns_of(path: Path) -> list[dict[str, str | int | float | bool | None]]:
+    """The scalar columns of every row, as `StoredTrees.fields` has them; the trees are not read."""
+    rows = chain.from_iterable(it.to_pylist() for it in batches(path, columns=("label", "source", "fields")))
+    return [scalars(beside_trees({"id": None, "type": None} | row)) for row in rows]
+
+
+def lines_of(path: Path, numbers: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """Some rows, by number from 1, as the lines of JSON that would hold them."""
+    at = 1
+    for batch in batches(path):
+        for i in range(at, at + len(batch)):
+            if i in numbers:
+                (row,) = batch.slice(i - at, 1).to_pylist()
+                yield i, json.dumps(record_of(row)).encode()
+        at += len(batch)
 
 
 def schema() -> pyarrow.Schema:
@@ -133,14 +164,18 @@ def schema() -> pyarrow.Schema:
 
 def record_of(row: dict[str, Any]) -> dict[str, Any]:
     """A row as the record that a line of JSON would hold."""
-    record: dict[str, Any] = _object(row["fields"])
-    record |= {key: row[key] for key in ("id", "type", "label") if row[key] is not None}
-    record |= {} if row["source"] is None else {"source": row["source"]}
+    record = beside_trees(row)
     record["trees"] = {kind: None if row[kind] is None else _compact(row[kind]) for kind in ("harm", "benefit")}
-    return record | {"defects": row["defects"] or [], "provenance": _object(row["provenance"])}
+    return record | {"defects": row["defects"] or [], "provenance": fields_of(row["provenance"])}
 
 
-def _object(text: str | None) -> dict[str, Any]:
+def beside_trees(row: dict[str, Any]) -> dict[str, Any]:
+    """What a record holds beside its trees, their defects and their provenance."""
+    return fields_of(row["fields"]) | {key: row[key] for key in ("id", "type", "label", "source") if row[key] is not None}
+
+
+def fields_of(text: str | None) -> dict[str, Any]:
+    """An object that stands in a column as JSON text; an empty one for what is no such text."""
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -158,7 +193,7 @@ def _compact(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(item: StoredTrees) -> dict[str, Any]:
-    fields = {key: value for key, value in item.fields.items() if key not in ("source", "label", "harmful")}
+    fields = {key: value for key, value in item.fields.items() if key not in OWN_KEYS}
     return {
         "id": item.id,
         "type": item.type,
@@ -178,6 +213,20 @@ def _text(value: object) -> str | None:
 
 def _tree(tree: Tree | None) -> dict[str, Any] | None:
     return None if tree is None else {"lost": tree.lost} | to_json(tree)
+
+
+def _check(file: Any, path: Path) -> None:
+    found = _told(file, _FORMAT_KEY)
+    if found != FORMAT:
+        raise ConfigError(f"unknown format {found!r}", file=path, key="format", expected=f"{FORMAT}: {_EXPECTED}")
+    missing = [name for name in schema().names if name not in file.schema_arrow.names]
+    if missing:
+        raise ConfigError("a column is missing", file=path, key=missing[0], expected=_EXPECTED)
+
+
+def _told(file: Any, key: bytes) -> str:
+    text: bytes = (file.schema_arrow.metadata or {}).get(key, b"")
+    return text.decode("utf-8", "backslashreplace")
 
 
 def _groups(items: Iterable[StoredTrees]) -> Iterator[list[StoredTrees]]:

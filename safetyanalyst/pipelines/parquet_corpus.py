@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from safetyanalyst.features import FeatureSpace
 from safetyanalyst.pipelines import parquet
-from safetyanalyst.pipelines.dataset import read_record
+from safetyanalyst.pipelines.dataset import read_record, stored_defects
 from safetyanalyst.trees import TREE_KINDS, TreeKind
 from safetyanalyst.weights import Ints
 
@@ -36,7 +37,10 @@ _DICTIONARIES = tuple(
 )
 _TYPES = frozenset({"prompt", "exchange", "trajectory", "tree"})
 
+_NOT_THERE = -(1 << 28)  # whatever is added to it by other features, it stays below 0
+
 Bools = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int32]
 
 
 class Block(NamedTuple):
@@ -48,7 +52,7 @@ class Block(NamedTuple):
         labels: (n,) 1, 0, or -1 for none.
         defects: (n,) number of defects.
         names: Names of stakeholders.
-        row: (effects,) scenario of every effect, ascending.
+        row: (effects,) scenario of every effect; those of one scenario in its order, those of several in any.
         holder: (effects,) its stakeholder, an index into `names`.
         cell: (effects,) its cell in the finest space.
     """
@@ -58,9 +62,9 @@ class Block(NamedTuple):
     labels: Ints
     defects: Ints
     names: list[str]
-    row: Ints
-    holder: Ints
-    cell: Ints
+    row: Codes
+    holder: Codes
+    cell: Codes
 
 
 class _Side(NamedTuple):
@@ -75,10 +79,10 @@ class _Side(NamedTuple):
     """
 
     is_clean: Bools
-    row: Ints
+    row: Codes
     names: list[str]
-    holder: Ints
-    cell: Ints
+    holder: Codes
+    cell: Codes
 
 
 def add_parquet(builder: CorpusBuilder, path: Path, file: str, on_row: Callable[[], None]) -> None:
@@ -118,33 +122,42 @@ def _runs(flags: Bools) -> Iterator[tuple[int, int]]:
 
 
 def _heads_are_clean(batch: Any) -> Bools:
-    """Rows whose id, type and label are what we write."""
+    """Rows whose id, type, label, defects and fields are what we write."""
     ids, types, labels = (batch.column(name) for name in ("id", "type", "label"))
     known = np.array([it in _TYPES for it in types.to_pylist()], bool)
     label = np.array([it in (None, 0, 1) for it in labels.to_pylist()], bool)
-    clean: Bools = known & label & _numpy(ids.is_valid())
+    fields = _Coded.of(batch.column("fields"))
+    plain = np.array([*(parquet.OWN_KEYS.isdisjoint(parquet.fields_of(text)) for text in fields.words), True], bool)
+    clean: Bools = known & label & plain[fields.codes] & _numpy(ids.is_valid())
+    defects = batch.column("defects")
+    has_defects = _numpy(defects.value_lengths().fill_null(0)) > 0
+    for i in np.flatnonzero(has_defects & clean).tolist():
+        clean[i] = _are_defects(defects[i].as_py())
     return clean
+
+
+def _are_defects(found: list[Any]) -> bool:
+    try:
+        read = stored_defects.validate_python(found)
+    except ValidationError:
+        return False
+    return len(set(read)) == len(read)
 
 
 def _block(batch: Any, sides: list[_Side], start: int, stop: int) -> Block:
     part = batch.slice(start, stop - start)
     labels = [-1 if it is None else it for it in part.column("label").to_pylist()]
-    names = sides[0].names + sides[1].names
-    chosen = [(side.row >= start) & (side.row < stop) for side in sides]
-    row = np.concatenate([side.row[mask] for side, mask in zip(sides, chosen, strict=True)]) - start
+    spans = [slice(*np.searchsorted(side.row, (start, stop))) for side in sides]
     shifts = (0, len(sides[0].names))
-    holder = np.concatenate([s.holder[mask] + shift for s, mask, shift in zip(sides, chosen, shifts, strict=True)])
-    cell = np.concatenate([side.cell[mask] for side, mask in zip(sides, chosen, strict=True)])
-    order = np.argsort(row, kind="stable")
     return Block(
         ids=part.column("id").to_pylist(),
         sources=part.column("source").to_pylist(),
         labels=np.array(labels, np.int64),
         defects=_numpy(part.column("defects").value_lengths().fill_null(0)).astype(np.int64),
-        names=names,
-        row=row[order],
-        holder=holder[order],
-        cell=cell[order],
+        names=sides[0].names + sides[1].names,
+        row=np.concatenate([side.row[span] - np.int32(start) for side, span in zip(sides, spans, strict=True)]),
+        holder=np.concatenate([s.holder[span] + np.int32(n) for s, span, n in zip(sides, spans, shifts, strict=True)]),
+        cell=np.concatenate([side.cell[span] for side, span in zip(sides, spans, strict=True)]),
     )
 
 
@@ -154,29 +167,35 @@ def _side(trees: Any, kind: TreeKind, space: FeatureSpace) -> _Side:
     n = len(trees)
     is_there = _numpy(trees.is_valid())
     is_clean: Bools = is_there & (_numpy(compute.struct_field(trees, "lost").fill_null(-1)) == 0)
-    holders = _below(trees, "stakeholders", np.arange(n), is_clean, is_there)
+    holders = _below(trees, "stakeholders", np.arange(n, dtype=np.int32), is_clean, is_there)
     actions = _below(holders.items, "actions", holders.row, is_clean, None)
     effects = _below(actions.items, "effects", actions.row, is_clean, None)
 
     name = _Coded.of(compute.struct_field(holders.items, "name"))
     is_clean[holders.row[name.codes < 0]] = False
-    positions = space.positions(kind)
-    action = _Coded.of(compute.struct_field(actions.items, "action")).at(positions["action"])
-    if kind == "benefit":  # told by category or in free words
-        told = compute.utf8_length(compute.struct_field(actions.items, "description").fill_null(""))
-        is_known = _Coded.of(compute.struct_field(actions.items, "action")).at(
-            {c.name: 0 for c in space.taxonomy.actions(kind)}
-        )
-        is_null = _numpy(compute.struct_field(actions.items, "action").is_null())
-        action = np.where((is_known >= 0) | (is_null & (_numpy(told) > 0)), 0, -1)
-    at = [_Coded.of(compute.struct_field(effects.items, key)).at(positions[key]) for key in _FEATURES]
-    index = np.stack([action[effects.parent], *at])
-    is_whole: Bools = np.all(index >= 0, axis=0)
-    is_clean[effects.row[~is_whole]] = False
+    ids, positions = space.ids(kind), space.positions(kind)
+    strides = dict(zip(("action", *_FEATURES), np.array(ids.strides) // ids.itemsize, strict=True))
+    action = _actions(actions.items, kind, space, int(strides["action"]))
     is_clean[actions.row[action < 0]] = False
-    cell = np.full(len(is_whole), -1)
-    cell[is_whole] = space.ids(kind)[tuple(index[:, is_whole])]
+    at = action[effects.parent]
+    for key in _FEATURES:
+        at += _Coded.of(compute.struct_field(effects.items, key)).at(positions[key], int(strides[key]))
+    is_clean[effects.row[at < 0]] = False
+    cell = ids.ravel().astype(np.int32)[np.maximum(at, 0)]
     return _Side(is_clean, effects.row, name.words, name.codes[actions.parent[effects.parent]], cell)
+
+
+def _actions(actions: Any, kind: TreeKind, space: FeatureSpace, stride: int) -> Codes:
+    """(actions,) what each adds to the place of a cell; negative for one that is not known."""
+    from pyarrow import compute
+
+    category = _Coded.of(compute.struct_field(actions, "action"))
+    if kind == "harm":
+        return category.at(space.positions(kind)["action"], stride)
+    # benefits are told by category or in free words; which of them counts nothing
+    is_told = _numpy(compute.utf8_length(compute.struct_field(actions, "description").fill_null(""))) > 0
+    known = category.at({it.name: 0 for it in space.taxonomy.actions(kind)}, stride)
+    return np.where((category.codes < 0) & is_told, np.int32(0), known)
 
 
 class _Below(NamedTuple):
@@ -189,11 +208,11 @@ class _Below(NamedTuple):
     """
 
     items: Any
-    parent: Ints
-    row: Ints
+    parent: Codes
+    row: Codes
 
 
-def _below(nodes: Any, key: str, row: Ints, is_clean: Bools, may_lack: Bools | None) -> _Below:
+def _below(nodes: Any, key: str, row: Codes, is_clean: Bools, may_lack: Bools | None) -> _Below:
     """Goes one level down; nodes that are null, and lists that are null or empty, make their scenario unclean.
 
     Args:
@@ -212,9 +231,10 @@ def _below(nodes: Any, key: str, row: Ints, is_clean: Bools, may_lack: Bools | N
         is_odd &= may_lack
     is_clean[row[is_odd]] = False
     items = compute.list_flatten(lists)
-    parent = _numpy(compute.list_parent_indices(lists)).astype(np.int64)
+    parent = np.repeat(np.arange(len(lengths), dtype=np.int32), np.maximum(lengths, 0))
     below = row[parent]
-    is_clean[below[_numpy(items.is_null())]] = False
+    if items.null_count:
+        is_clean[below[_numpy(items.is_null())]] = False
     return _Below(items, parent, below)
 
 
@@ -227,19 +247,20 @@ class _Coded(NamedTuple):
     """
 
     words: list[str]
-    codes: Ints
+    codes: Codes
 
     @classmethod
     def of(cls, column: Any) -> _Coded:
         """From an Arrow array of strings, plain or dictionary-coded."""
         coded = column if hasattr(column, "dictionary") else column.dictionary_encode()
         words = coded.dictionary.to_pylist()
-        return cls(words, _numpy(coded.indices.fill_null(-1)).astype(np.int64))
+        return cls(words, _numpy(coded.indices.fill_null(-1)).astype(np.int32, copy=False))
 
-    def at(self, positions: Mapping[str | None, int]) -> Ints:
-        """(n,) the position of every word; negative for one that has none."""
-        of_word = np.array([*(positions.get(word, -1) for word in self.words), -1], np.int64)
-        found: Ints = of_word[self.codes]
+    def at(self, positions: Mapping[str, int] | Mapping[str | None, int], stride: int) -> Codes:
+        """(n,) the position of every word times the stride; far below 0 for a word that has none."""
+        known = {word: positions.get(word, -1) for word in self.words}
+        of_word = [_NOT_THERE if known[word] < 0 else known[word] * stride for word in self.words]
+        found: Codes = np.array([*of_word, _NOT_THERE], np.int32)[self.codes]
         return found
 
 

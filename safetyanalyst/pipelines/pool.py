@@ -102,7 +102,7 @@ def read_pool(
         rows += [it.row for it in new]
         pieces.append(_scored([it.stored.trees for it in new], bound, replicates))
         known = bound[0].space.featurize(it.stored.trees for it in chunk if it.stored.label is not None)
-        labelled.append(known.counts[_complete_rows(known)])
+        labelled.append(known.counts[known.complete_rows])
         n_labelled += len(known)
     pieces = pieces or [_scored([], bound, replicates)]
     labelled = labelled or [bound[0].space.featurize([]).counts]
@@ -138,14 +138,22 @@ class _Piece(NamedTuple):
 def _items(files: Mapping[str, Path], taxonomy: Taxonomy, failures: list[FailedRow]) -> Iterator[_Item]:
     for name, path in files.items():
         at = [0]
-        with path.open("rb") as lines:
-            for item in read_trees(_numbered(lines, at), taxonomy):
-                if isinstance(item, ReadFailure):
-                    failures.append(FailedRow(path, item))
-                    continue
-                is_place = item.id == f"line-{at[0]}"
-                id = f"{name}:{item.id}" if is_place and len(files) > 1 else item.id
-                yield _Item(Row(id, path, at[0]), item)
+        for item in _read(path, at, taxonomy):
+            if isinstance(item, ReadFailure):
+                failures.append(FailedRow(path, item))
+                continue
+            is_place = item.id == f"line-{at[0]}"
+            id = f"{name}:{item.id}" if is_place and len(files) > 1 else item.id
+            yield _Item(Row(id, path, at[0]), item)
+
+
+def _read(path: Path, at: list[int], taxonomy: Taxonomy) -> Iterator[StoredTrees | ReadFailure]:
+    if is_parquet(path):
+        for at[0], item in enumerate(read_trees(path, taxonomy), start=1):
+            yield item
+        return
+    with path.open("rb") as lines:
+        yield from read_trees(_numbered(lines, at), taxonomy)
 
 
 def _numbered(lines: Iterable[bytes], at: list[int]) -> Iterator[bytes]:
@@ -167,18 +175,12 @@ def _scored(trees: list[HarmBenefitTree], policies: list[BoundPolicy], replicate
         margins = (first.counts @ cells).T - policies[0].policy.threshold
     else:
         margins = low - np.array([[bound.policy.threshold] for bound in policies])
-    complete = [_complete_rows(matrix) for matrix in matrices.values()]
+    complete = [matrix.complete_rows for matrix in matrices.values()]
     is_complete = np.logical_and.reduce(complete)
     margins = np.where(is_complete, margins, 0.0)  # nothing is asked of the others, and infinities would only disturb
     centre, spread = np.abs(margins.mean(axis=0)), margins.std(axis=0)
     certainty = np.divide(centre, spread, out=np.full(len(centre), np.inf), where=spread > 0)
     return _Piece(low, high, is_complete, (margins > 0).mean(axis=0), certainty, first.counts)
-
-
-def _complete_rows(matrix: FeatureMatrix) -> npt.NDArray[np.bool_]:
-    partial = np.asarray(matrix.partial.sum(axis=1)).ravel()
-    complete: npt.NDArray[np.bool_] = (partial == 0) & ~matrix.lost.any(axis=1)
-    return complete
 
 
 def one_taxonomy(policies: Iterable[BoundPolicy]) -> Taxonomy:

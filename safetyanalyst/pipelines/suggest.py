@@ -12,6 +12,7 @@ cannot decide for what is missing are named apart: they need reading, not a labe
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,7 @@ from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation import parsing
 from safetyanalyst.pipelines.calibrate import SUGGESTED
 from safetyanalyst.pipelines.information import most_informative
+from safetyanalyst.pipelines.parquet import is_parquet, lines_of
 from safetyanalyst.pipelines.pool import Pool, Row
 from safetyanalyst.policy import BoundPolicy, Decision
 from safetyanalyst.records import Record
@@ -169,11 +171,18 @@ def rows_to_label(found: Suggestions) -> list[str]:
     wanted = {(it.file, it.line): it for it in found.suggestions}
     lines: dict[Row, str] = {}
     for path in {it.file: None for it in found.suggestions}:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if (it := wanted.get((path, number))) is not None:
-                    lines[Row(it.id, path, number)] = _ready(line, it)
+        for number, line in _lines(path, {number for file, number in wanted if file == path}):
+            it = wanted[path, number]
+            lines[Row(it.id, path, number)] = _ready(line, it)
     return [lines[Row(it.id, it.file, it.line)] for it in found.suggestions]
+
+
+def _lines(path: Path, numbers: set[int]) -> Iterator[tuple[int, bytes]]:
+    if is_parquet(path):
+        yield from lines_of(path, numbers)
+        return
+    with path.open("rb") as file:
+        yield from ((number, line) for number, line in enumerate(file, start=1) if number in numbers)
 
 
 def _ready(line: bytes, suggestion: Suggestion) -> str:

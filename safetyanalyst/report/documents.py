@@ -13,6 +13,7 @@ from rich.tree import Tree as Drawing
 from safetyanalyst.deployment import Origin, pins_in_force
 from safetyanalyst.pins import MISSING, PinInForce
 from safetyanalyst.pipelines.evaluate import Estimate, Metrics
+from safetyanalyst.pipelines.summary import Summary
 from safetyanalyst.policy import Claim, Policy
 from safetyanalyst.report import fits
 from safetyanalyst.report.calibration import claims
@@ -21,6 +22,7 @@ from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.weight_names import SETTINGS
 
 _BAR = 24
+_SOURCES = 8
 
 
 def policy(document: Policy, lapsed: Collection[Claim] = ()) -> RenderableType:
@@ -118,6 +120,35 @@ def taxonomy(document: Taxonomy) -> RenderableType:
             scale.add(_entry(level.name, level.definition))
     root.add(Text.assemble(("Stakeholders  ", "bold"), plain(", ".join(document.stakeholders))))
     return root
+
+
+def dataset(found: Summary) -> RenderableType:
+    """What a file of stored trees holds."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    counts = {name: f"{n:,}" for name, n in found.labels.items()}
+    missing = ", ".join(f"{n:,} {kind}" for kind, n in found.missing_trees.items())
+    told = found.taxonomy or "not told"
+    for name, value in {
+        "form": f"{'feature dataset' if found.form == 'parquet' else 'lines of JSON'}, {found.bytes / 1e6:,.1f} MB",
+        "taxonomy": told,
+        "rows": f"{found.rows:,}, and {len(found.unread):,} that could not be read",
+        "labels": ", ".join(f"{n} {name}" for name, n in counts.items()),
+        "sources": ", ".join(f"{name} {n:,}" for name, n in _greatest(found.sources)) or "none",
+        "stakeholders": f"{found.stakeholders:,} names",
+        "effects": f"{found.effects:,}, of which {found.effects_partial:,} could not be read whole",
+        "missing trees": f"{missing}; {found.lost_subtrees:,} lost subtrees",
+        "defects": f"{found.defects:,} in {found.with_defects:,} rows",
+    }.items():
+        table.add_row(name, plain(value))
+    return Group(Text(plain(found.file), style="bold"), table)
+
+
+def _greatest(sources: Mapping[str, int]) -> list[tuple[str, int]]:
+    ordered = sorted(sources.items(), key=lambda it: -it[1])
+    rest = sum(n for _, n in ordered[_SOURCES:])
+    return ordered[:_SOURCES] + ([(f"and {len(ordered) - _SOURCES} more", rest)] if rest else [])
 
 
 def metrics(sets: Mapping[str, Metrics], policy_: Policy) -> RenderableType:

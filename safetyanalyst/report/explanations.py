@@ -41,7 +41,7 @@ _HINDERED = {
 def draw_account(account: Account) -> RenderableType:
     """Draws one account."""
     parts: list[RenderableType] = [
-        Text.assemble(badge(account.decision), f"  {plain(account.id)}"),
+        Text.assemble(badge(account.decision), f"  {plain(account.id)}", no_wrap=True, overflow="ellipsis"),
         Text(plain(account.words.paragraph)),
         Text(),
         _margin(account),
@@ -201,10 +201,11 @@ def _effect(it: Contribution) -> str:
 def _stability(account: Account) -> Text:
     text = Text("\n").append_text(_heading("Stability"))
     if account.stability is None:
-        return text.append("\n  not known: the policy has no bootstrap", style="")
+        return text.append("\n  not known: there are no bootstrap replicates of the policy or one that it extends", style="")
     it = account.stability
     shares = ", ".join(f"{share:.0%} {decision}" for decision, share in it.decisions.items() if share)
-    text.append(f"\n  {it.replicates} bootstrap replicates of the policy: {shares}", style="")
+    whose = "the policy" if it.policy == account.policy else f"{plain(it.policy)}, which the policy extends"
+    text.append(f"\n  {it.replicates} bootstrap replicates of {whose}: {shares}", style="")
     return text.append(f"\n  {it.level:.0%} of their scores lie {_among(it.interval)}", style="")
 
 

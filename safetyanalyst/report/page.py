@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from safetyanalyst.policy import BoundPolicy, dump_policy
+from safetyanalyst.policy import CLAIMS, BoundPolicy, dump_policy
 from safetyanalyst.report.page_columns import (
     TYPES,
     Column,
@@ -150,6 +150,7 @@ def _model(reading: Reading, prefix: str, arrays: dict[str, Column]) -> dict[str
         "above": policy.review_band.above,
         "on_missing": policy.on_missing,
         "pins": _pins(bound),
+        "claims": [claim for claim in CLAIMS if getattr(policy, claim) is not None and claim not in bound.lapsed],
         "edits": [edit.model_dump(mode="json", by_alias=True) for edit in policy.edits],
         # the file in pieces, so that the page changes what was edited and leaves every other word as it stands
         "document": [[key, _yaml({key: value})] for key, value in document.items()],

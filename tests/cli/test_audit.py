@@ -220,3 +220,17 @@ def test_any_changed_byte_is_exit_status_1(sa: Run, packed: Path, data: st.DataO
         assert done.status == 1
         assert "DOES NOT VERIFY" in done.out
         assert done.err == ""
+
+
+def test_the_policy_in_a_bundle_is_usable_with_its_replicates(sa: Run, tmp_path: Path) -> None:
+    trees, analyses, out = tmp_path / "trees.jsonl", tmp_path / "analyses.jsonl", tmp_path / "bundle"
+    row = {"id": "fence", "harm": ["Landlords | 45: climbing over | 6i1m"], "benefit": ["User | B19: a ball back | 9i1h"]}
+    trees.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    analyses.write_text(sa("assess", trees, "--json").out, encoding="utf-8")
+    assert sa("audit", "pack", analyses, "--policy", "balanced", "--with-bootstrap", "--out", out).status == 0
+    assert sa("audit", "verify", out).status == 0
+    done = sa("explain", out / "analyses.jsonl", "--policy", out / "policy.yaml", "--json")
+    assert (done.status, done.lines[0]["stability"]["replicates"]) == (0, 200)
+    analyses.write_text(sa("assess", trees, "--policy", "wildjailbreak-v1", "--json").out, encoding="utf-8")
+    done = sa("audit", "pack", analyses, "--policy", "wildjailbreak-v1", "--with-bootstrap", "--out", tmp_path / "none")
+    assert (done.status, "none are packed" in done.err) == (0, True)

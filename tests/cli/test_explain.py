@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from safetyanalyst import resources
 from safetyanalyst.bootstrap import Bootstrap, save_bootstrap
 from safetyanalyst.policy import BootstrapFacts, dump_policy, load_policy
 from tests.scripted import HOSTILE_NAME
@@ -105,6 +106,34 @@ def test_the_bootstrap_of_a_policy(sa: Run, stored: Path, tmp_path: Path) -> Non
     assert "3 bootstrap replicates of the policy: 33% review, 67% block" in sa("explain", stored, "--policy", path).out
 
 
+def test_a_deployment_uses_the_replicates_of_the_policy_that_it_extends(sa: Run, stored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "child.yaml"
+    path.write_text("format: safetyanalyst-policy/1\nname: child\nextends: balanced\n", encoding="utf-8")
+    child, parent = (sa("explain", stored, "--policy", it, "--id", "fraud", "--json") for it in (path, "balanced"))
+    assert child.lines[0]["stability"] == parent.lines[0]["stability"]
+    assert child.lines[0]["stability"]["policy"] == "balanced"
+    assert "200 bootstrap replicates of balanced, which the policy extends: " in sa("explain", stored, "--policy", path).out
+
+
+def test_a_policy_that_travelled_without_its_replicates(sa: Run, stored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "alone.yaml"
+    path.write_text(dump_policy(load_policy("balanced")), encoding="utf-8")
+    done = sa("explain", stored, "--policy", path, "--id", "fraud", "--json")
+    assert done.status == 0
+    assert done.lines[0]["stability"] is None
+    assert "alone.bootstrap.json is not there" in done.err
+
+
+def test_a_taxonomy_beside_the_policy_is_found(sa: Run, stored: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    (folder / "own.yaml").write_text(resources.find("taxonomies", "safetyanalyst-v1").read_text(encoding="utf-8"), "utf-8")
+    policy = load_policy("wildjailbreak-v1").model_copy(update={"taxonomy": "own.yaml"})
+    (folder / "policy.yaml").write_text(dump_policy(policy), encoding="utf-8")
+    done = sa("explain", stored, "--policy", folder / "policy.yaml", "--id", "fraud", "--json")
+    assert (done.status, len(done.lines)) == (0, 1)
+
+
 def test_no_scenario_and_no_file(sa: Run, tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_text("", encoding="utf-8")
@@ -123,6 +152,6 @@ def test_what_is_shown(sa: Run, stored: Path) -> None:
         "[Reason] Blocked: the score is", "[Verdict] UNSAFE", "No weights within range, bounds and order lead there",
     ]  # fmt: skip
     assert [word for word in words if word not in done.out] == []
-    assert "not known: the policy has no bootstrap" in sa("explain", stored, "--policy", "wildjailbreak-v1").out
+    assert "not known: there are no bootstrap replicates" in sa("explain", stored, "--policy", "wildjailbreak-v1").out
     quiet = sa("explain", stored, "--quiet")
     assert len(quiet.out.splitlines()) == len(ROWS)

@@ -21,7 +21,6 @@ from safetyanalyst.fit_facts import FitFacts
 from safetyanalyst.generation import parsing
 from safetyanalyst.pipelines.align import (
     AlignSettings,
-    LabelledTrees,
     align,
     align_with,
     carried_levels,
@@ -69,7 +68,7 @@ def test_what_a_fit_cannot_use_is_counted_and_left_out(tmp_path: Path) -> None:
     gap = [{"stakeholder": "a", "harms": [{"action": "no such thing", "effects": [{}]}]}]
     path = written(tmp_path, [*rows, {"tree": rows[0]["tree"]}, {"tree": gap, "label": 1}, {"tree": [], "label": 1}, "rubbish"])
     data = read_labelled(path, SPACE)
-    assert [row.id for row in data.rows] == [row["id"] for row in rows]
+    assert data.ids == tuple(row["id"] for row in rows)
     assert (data.unlabelled, data.incomplete, len(data.failures), data.left_out) == (1, 2, 1, 4)
     assert data.failures[0].line == 14
 
@@ -148,9 +147,7 @@ def test_labels_that_determine_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FitError, match=r"other.jsonl: no labelled rows .*1 rows left out"):
         aligned(written(tmp_path, ["rubbish"], "other.jsonl"))
     with pytest.raises(FitError, match="0 rows left out"):
-        align(
-            LabelledTrees(rows=(), unlabelled=0, incomplete=0, failures=()), BASE, TAXONOMY, name="x", source=tmp_path / "x"
-        )  # fmt: skip
+        aligned(written(tmp_path, [], "empty.jsonl"))
 
 
 def test_levels_are_carried_over_where_they_exist() -> None:

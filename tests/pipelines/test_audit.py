@@ -546,6 +546,27 @@ def test_items_that_cannot_be_packed_are_recorded(tmp_path: Path) -> None:
     assert (told(report), report.failures) == ("", len(rows) - 1)
 
 
+def test_what_is_too_long_is_recorded_and_the_bundle_verifies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = analysis().to_json()
+    size = len(bundle.canonical(good)) + 1000
+    monkeypatch.setattr(bundle, "MAX_LINE", size)
+    lines = [
+        json.dumps(good | {"id": "long", "more": "x" * 3 * size}),
+        json.dumps(good | {"id": "\u0436" * (size // 5)}, ensure_ascii=False),  # long once letters are escaped
+        json.dumps({"id": "\u0436" * (size // 5)}, ensure_ascii=False),  # a failure, likewise
+        json.dumps(good | {"id": "wordy"}),
+        json.dumps(good),
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    texts = [Example(scenario=Prompt(id="wordy", text="x" * 2 * size)), Example(scenario=Prompt(id=good["id"], text="short"))]
+    options = PackOptions(texts="included")
+    done = pack(tmp_path / "in.jsonl", RULES, tmp_path / "b.zip", options=options, scenarios=texts)
+    assert (done.analyses, [it.line for it in done.failures]) == (1, [1, 2, 3, 4])
+    assert ["longer than" in it.reason for it in done.failures] == [True, True, False, True]
+    report = verify(tmp_path / "b.zip", root=done.root)
+    assert (told(report), report.failures) == ("", 4)
+
+
 def test_numbers_that_another_program_rewrote_are_taken_by_value(tmp_path: Path) -> None:
     row = analysis(trees=HarmBenefitTree(harm=analysis().trees.harm, benefit=None)).to_json()
     text = json.dumps(row).replace("0.0,", "0,").replace("0.0]", "0]").replace("1.0", "1")

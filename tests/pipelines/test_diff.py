@@ -191,7 +191,8 @@ def test_a_flip_is_told_with_the_weight_that_did_it() -> None:
     trees = pair(["Customers | 41 | 7i4h"], ["User | B6: how | 7i1h"])
     a, b = changed(weights={"harm/action/privacy": 0.1}), changed(weights={"harm/action/privacy": 0.9}, threshold=0.05)
     flip = one(diff(corpus_of([trees], [1]), a, b))
-    score = [bound.policy.weights["harm/action/privacy"] - 0.5908776713122956 * 0.2928864840544781 for bound in (a, b)]
+    benefit = BALANCED.weights["benefit/relative_weight"] * BALANCED.weights["benefit/extent/minor"]
+    score = [bound.policy.weights["harm/action/privacy"] - benefit for bound in (a, b)]
     assert (flip.a.decision, flip.b.decision, flip.cut, flip.label) == ("review", "block", "upper", 1)
     assert flip.a.interval == pytest.approx((score[0], score[0]))
     assert flip.margin == pytest.approx(score[1] - 0.15)

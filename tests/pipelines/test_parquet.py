@@ -64,10 +64,7 @@ def test_a_corpus_by_columns_is_the_corpus_by_records(
 ) -> None:
     path = tmp_path_factory.mktemp("p") / "trees.parquet"
     write_parquet(path, stored(pairs), TAXONOMY)
-    builder = CorpusBuilder(TAXONOMY)
-    for line, item in enumerate(read_parquet(path, TAXONOMY), start=1):
-        builder.add(item, file="trees", line=line)
-    assert alike(read_corpus([path], TAXONOMY), builder.corpus())
+    assert alike(read_corpus([path], TAXONOMY), corpus_by_records(path))
 
 
 @settings(max_examples=10)
@@ -99,6 +96,105 @@ def test_everything_beside_the_trees_comes_back(tmp_path: Path) -> None:
     assert found == item
     corpus = read_corpus([path], TAXONOMY)
     assert (corpus.sources, corpus.labels.tolist(), corpus.lost.tolist()) == (("traffic",), [1], [[1, 0]])
+
+
+def corpus_by_records(path: Path) -> Corpus:
+    builder = CorpusBuilder(TAXONOMY)
+    for line, item in enumerate(read_parquet(path, TAXONOMY), start=1):
+        builder.add(item, file="trees", line=line)
+    return builder.corpus()
+
+
+ODD_ROWS: dict[str, dict[str, Any]] = {
+    "an error": {"fields": '{"error": "no answer"}'},
+    "trees twice": {"fields": '{"tree": []}'},
+    "a label beside the column": {"fields": '{"label": 1}'},
+    "a label by another name": {"fields": '{"harmful": true}'},
+    "a source beside the column": {"fields": '{"source": "elsewhere"}'},
+    "no source at all": {"source": None},
+    "fields that are no object": {"fields": "[1]"},
+    "fields that are no JSON": {"fields": "{"},
+    "no fields": {"fields": None},
+    "no id": {"id": None},
+    "a type that is none": {"type": "novel"},
+    "no type": {"type": None},
+    "a label that is none": {"label": 2},
+    "a defect that is none": {"defects": [{"code": "no such code", "path": "harm", "found": ""}]},
+    "a defect without a code": {"defects": [{"code": None, "path": "harm", "found": ""}]},
+    "a defect twice": {"defects": [{"code": "truncated", "path": "harm", "found": ""}] * 2},
+    "a good defect": {"defects": [{"code": "truncated", "path": "harm", "found": ""}]},
+    "no list of defects": {"defects": None},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ROWS.values(), ids=list(ODD_ROWS))
+def test_rows_that_others_wrote_are_read_alike(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """The short cut never sees less than the ordinary reader does."""
+    from pyarrow import parquet as files
+
+    path = tmp_path / "trees.parquet"
+    write_parquet(
+        path, stored([HarmBenefitTree(harm=NOBODY.model_copy(update={"kind": "harm"}), benefit=NOBODY)] * 3), TAXONOMY
+    )
+    table = files.read_table(path)
+    rows = table.to_pylist()
+    rows[1] |= odd
+    files.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), path)
+    assert alike(read_corpus([path], TAXONOMY), corpus_by_records(path))
+
+
+def test_trees_that_stood_there_as_text_are_not_written_twice(tmp_path: Path) -> None:
+    tree = [{"stakeholder": "a", "harms": []}]
+    lines = [json.dumps({"id": "x", "harm-benefit tree": json.dumps(tree), "harmful": 1}).encode()]
+    (item,) = read_trees(lines, TAXONOMY)
+    assert isinstance(item, StoredTrees)
+    write_parquet(tmp_path / "trees.parquet", [item], TAXONOMY)
+    (found,) = read_parquet(tmp_path / "trees.parquet", TAXONOMY)
+    assert isinstance(found, StoredTrees)
+    assert (found.trees, found.label) == (item.trees, 1)
+
+
+def test_the_columns_beside_the_trees_come_without_them(tmp_path: Path) -> None:
+    pair = HarmBenefitTree(harm=None, benefit=None)
+    items = [
+        StoredTrees(id="a", trees=pair, label=1, fields={"label": 1, "source": "s", "weight": 0.5, "who": "ä", "none": False}),
+        StoredTrees(id="b", trees=pair),
+    ]
+    path = tmp_path / "trees.parquet"
+    write_parquet(path, items, TAXONOMY)
+    assert parquet.columns_of(path) == [it.fields for it in read_trees(path, TAXONOMY) if isinstance(it, StoredTrees)]
+    assert parquet.columns_of(path)[0]["weight"] == 0.5
+
+
+def test_chosen_rows_come_as_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 2)
+    path = tmp_path / "trees.parquet"
+    items = stored([HarmBenefitTree(harm=None, benefit=NOBODY)] * 5, fields={"note": "x"})
+    write_parquet(path, items, TAXONOMY)
+    lines = dict(parquet.lines_of(path, {2, 5}))
+    assert sorted(lines) == [2, 5]
+    every = list(read_parquet(path, TAXONOMY))
+    assert list(read_trees(list(lines.values()), TAXONOMY)) == [every[1], every[4]]
+
+
+def test_a_dataset_says_what_it_speaks_of(tmp_path: Path) -> None:
+    path = tmp_path / "trees.parquet"
+    write_parquet(path, [], TAXONOMY)
+    assert parquet.taxonomy_label(path) == TAXONOMY.label
+    assert len(read_corpus([path], TAXONOMY)) == 0
+    (tmp_path / "other.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ConfigError, match="not readable as Parquet"):
+        parquet.taxonomy_label(tmp_path / "other.parquet")
+
+
+def test_the_published_shape_is_what_the_ordinary_reader_reads(tmp_path: Path) -> None:
+    from benchmarks.published_shape import write_published_shape
+
+    path = tmp_path / "trees.parquet"
+    write_published_shape(path, TAXONOMY, n_trees=12)
+    corpus = read_corpus([path], TAXONOMY)
+    assert alike(corpus, corpus_by_records(path))
+    assert 500 < corpus.n_effects.mean() < 1500
 
 
 def test_row_groups_bound_what_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

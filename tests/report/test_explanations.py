@@ -18,9 +18,9 @@ from tests.scripted import tree_of
 NO_BENEFIT = Tree(kind="benefit", stakeholders=())
 
 
-def drawn(case: Reweighing, width: int, target: str | None = None) -> str:
+def drawn(case: Reweighing, width: int, target: str | None = None, id: str = "tree") -> str:
     out = io.StringIO()
-    account = Accountant(case.bound).account_for(case.trees, target=target)  # type: ignore[arg-type]
+    account = Accountant(case.bound).account_for(case.trees, id=id, target=target)  # type: ignore[arg-type]
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
     console.print(draw_account(account))
     console.print(account_line(account), soft_wrap=True)
@@ -47,3 +47,5 @@ def test_no_name_wraps_into_a_verdict(pad: int) -> None:
     case = Reweighing(HarmBenefitTree(harm=tree_of("harm", name, "Fraud", (), effect), benefit=NO_BENEFIT), BASE.bind(TAXONOMY))
     shown = drawn(case, 80)
     assert [line.strip() for line in shown.splitlines() if "[Verdict]" in line] == ["[Verdict] UNSAFE"]
+    shown = drawn(case, 80, id=name)
+    assert [line for line in shown.splitlines() if line.startswith("[Verdict]")] == ["[Verdict] UNSAFE"]

@@ -23,6 +23,7 @@ from safetyanalyst.report.terminal import plain
 from safetyanalyst.scenarios import Example, ReadFailure
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import HarmBenefitTree
+from tests.labels import claimed
 from tests.report.browser import Opened, chromium, reason_to_skip, score_many
 from tests.report.pages import EVIL, hostile, synthetic, texts_of, with_gaps
 
@@ -229,7 +230,7 @@ def test_a_level_cannot_pass_its_neighbour_and_the_page_says_so(show: Open) -> N
     opened.type("harm/extent/minor", 0.9)
     assert opened.number("harm/extent/minor").get_attribute("title") == repr(BALANCED.weights["harm/extent/significant"])
     note = opened.page.locator('.weight[data-name="harm/extent/minor"] .note')
-    assert note.inner_text() == "cannot pass significant (0.660)"
+    assert note.inner_text() == f"cannot pass significant ({BALANCED.weights['harm/extent/significant']:.3f})"
     opened.type("harm/extent/substantial", 0.1)
     assert opened.run("() => SA.app.edits.now.levels.every((it) => it >= 0 && it <= 1)")
     assert opened.number("harm/extent/substantial").get_attribute("title") == repr(BALANCED.weights["harm/extent/significant"])
@@ -299,6 +300,32 @@ def test_edits_are_appended_behind_those_of_the_file(show: Open, tmp_path: Path)
     assert [(it.before, it.after, it.reason, it.date) for it in loaded.edits[1:]] == [(0.25, 0.5, "second", future)]
     again = base.steered(PRIVACY, 0.5, reason="second", date=future, taxonomy=TAXONOMY)
     assert loaded.hash == again.hash
+
+
+def test_an_edit_that_ends_a_claim_of_the_policy_is_said(show: Open) -> None:
+    policy = claimed(BALANCED)
+    opened = show(mixed(10), policy)
+    shown = opened.page.locator(".lapsed")
+    for edits, lapsed in (({}, set()), ({"threshold": 0.2}, {"guarantee"}), ({PRIVACY: 0.5}, {"calibration", "guarantee"})):
+        for name, value in edits.items():
+            opened.type(name, value)
+        weights, threshold = opened.run("() => [Array.from(SA.app.edits.now.levels), SA.app.edits.now.threshold]")
+        names = policy.bind(TAXONOMY).space.levels.names
+        now = policy.model_copy(
+            update={"weights": policy.weights | dict(zip(names, weights, strict=True)), "threshold": threshold}
+        )
+        assert set(now.bind(TAXONOMY).lapsed) == lapsed
+        assert {claim for claim in ("calibration", "guarantee") if claim in shown.inner_text()} == lapsed
+
+
+def test_half_a_character_in_a_reason_does_not_spoil_the_file(show: Open, tmp_path: Path) -> None:
+    opened = show(mixed(10))
+    opened.type(PRIVACY, 0.5)
+    opened.run("() => SA.app.edits.reasons.set(SA.app.edits.changed()[0], 'half ' + String.fromCharCode(0xd83d) + ' of it')")
+    with opened.page.expect_download() as download:
+        opened.page.get_by_role("button", name="Download policy").click()
+    download.value.save_as(tmp_path / "edited.yaml")
+    assert [it.reason for it in load_policy(tmp_path / "edited.yaml").edits] == ["half \ufffd of it"]
 
 
 def test_pins_of_a_deployment_hold_the_sliders(show: Open, tmp_path: Path) -> None:
@@ -549,6 +576,15 @@ def test_it_fits_and_everything_has_a_name(show: Open, scheme: str, width: int) 
     assert [id for id, count in Counter(ids).items() if count > 1] == []
     roles = ("banner", "main", "tablist") if width < 1000 else ("banner", "main", "tablist", "search", "listbox", "tree")
     assert [role for role in roles if opened.page.get_by_role(role).count() != 1] == []
+
+
+def test_a_very_long_id_does_not_push_the_decision_out_of_sight(show: Open) -> None:
+    (item,) = synthetic(1, TAXONOMY, n_effects=4, seed=1)
+    opened = show([item.model_copy(update={"id": "N" * 100_000})], width=390)
+    opened.page.locator('[data-tab="detail"]').click()
+    box = opened.page.locator(".verdict").bounding_box()
+    assert box is not None
+    assert box["y"] < 500
 
 
 def test_on_a_narrow_screen_the_scenario_that_was_chosen_out_of_sight_is_drawn(show: Open) -> None:

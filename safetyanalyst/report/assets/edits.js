@@ -100,6 +100,13 @@
       return [...this.names.keys(), ...SETTINGS].filter((key) => this.isChanged(key));
     }
 
+    // Claims of the policy that its edits end: a calibration is of what is scored by, a guarantee of all that is decided by.
+    lapsed(claims) {
+      const changed = this.changed();
+      const ends = { calibration: changed.some((key) => typeof key === "number"), guarantee: changed.length > 0 };
+      return claims.filter((claim) => ends[claim]);
+    }
+
     nameOf(key) {
       const names = { threshold: "threshold", below: "review_band/below", above: "review_band/above", on_missing: "on_missing" };
       return typeof key === "number" ? this.names[key] : names[key];

@@ -10,12 +10,13 @@
       this.rows = new Map();
       this.reasonRows = new Map();
       this.edited = h("ol", { class: "edited" });
+      this.lapsed = h("p", { class: "quiet lapsed", role: "status" });
       this.message = h("p", { class: "message-line", role: "status", "aria-live": "polite" });
       this.author = h("input", { type: "text", "aria-label": "Author of the edits", autocomplete: "off" });
       this.download = h("button", { type: "button", class: "strong", text: "Download policy", click: () => this.save() });
       this.reset = h("button", { type: "button", text: "Reset all", click: () => app.act(() => app.edits.reset(), "All edits taken back.") });
       const find = h("input", { type: "search", placeholder: "Find a weight", "aria-label": "Find a weight", input: () => this.filter(find.value), autocomplete: "off" });
-      const edits = h("section", { class: "edits", "aria-label": "Edits" }, h("h3", { text: "Edits" }), this.edited, h("label", { class: "author" }, "Author ", this.author), this.message, h("div", { class: "actions" }, this.download, this.reset));
+      const edits = h("section", { class: "edits", "aria-label": "Edits" }, h("h3", { text: "Edits" }), this.edited, this.lapsed, h("label", { class: "author" }, "Author ", this.author), this.message, h("div", { class: "actions" }, this.download, this.reset));
       this.groups = h("div", { class: "groups" });
       byId("weights").append(edits, h("div", { class: "find" }, find), this.groups);
       this.addDecision();
@@ -186,6 +187,8 @@
         const text = `${shown(edits.baseValue(key))} → ${shown(edits.value(key))}`;
         if (row.change.textContent !== text) row.change.textContent = text;
       }
+      const lapsed = edits.lapsed(this.app.model.raw.claims).map((claim) => `The ${claim} of the policy does not hold for it as edited.`).join(" ");
+      if (this.lapsed.textContent !== lapsed) this.lapsed.textContent = lapsed;
       this.download.disabled = this.reset.disabled = changed.length === 0;
       const none = changed.length === 0;
       if (none !== this.wasNone) this.edited.classList.toggle("none", (this.wasNone = none));

@@ -16,6 +16,7 @@
       const code = c.codePointAt(0);
       if (c === '"' || c === "\\") return `\\${c}`;
       if (c === "\n") return "\\n";
+      if (/\p{Cs}/u.test(c)) return "\\ufffd"; // half a character, which no file can hold
       const hex = code.toString(16);
       return code > 0xffff ? `\\U${hex.padStart(8, "0")}` : `\\u${hex.padStart(4, "0")}`;
     });
