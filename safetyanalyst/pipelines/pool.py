@@ -82,13 +82,7 @@ def read_pool(
         taxonomy: What the trees speak of.
         policies: At least one; the first is the one whose weights are to learn.
         replicates: (B, K) level weights of the policy's bootstrap, when there is a single policy.
-
-    Raises:
-        ConfigError: A file is no JSON lines but a feature dataset: its rows cannot be handed out to be labelled.
     """
-    for path in files.values():
-        if is_parquet(path):
-            raise ConfigError("this is a feature dataset, whose rows are no texts to label", file=path, expected="JSON lines")
     bound = list(policies)
     replicates = None if len(bound) > 1 else replicates
     rows: list[Row] = []
