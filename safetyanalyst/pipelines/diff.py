@@ -17,7 +17,7 @@ from safetyanalyst.comparison import Comparison, compare
 from safetyanalyst.explanation import Interval
 from safetyanalyst.pipelines.corpus import UNLABELLED, Corpus
 from safetyanalyst.pipelines.crossings import ON_MISSING, Crossings, crossings
-from safetyanalyst.pipelines.movement import Movements, Tally, tally
+from safetyanalyst.pipelines.movement import Heaviest, Movements, Tally, tally
 from safetyanalyst.pipelines.rescoring import DECISIONS, GROUNDS, Rescored, cuts, rescore
 from safetyanalyst.policy import BoundPolicy, Decision, Ground
 from safetyanalyst.records import Record
@@ -179,6 +179,16 @@ class PolicyDiff:
         return self._movements.tally_stakeholders(self.directions)
 
     @cached_property
+    def heaviest_groups(self) -> list[Heaviest]:
+        """Flips by the action group with the most harm in them, whatever moved them."""
+        return self._movements.heaviest_groups(self.directions)
+
+    @cached_property
+    def heaviest_stakeholders(self) -> list[Heaviest]:
+        """Flips by the stakeholder whom most of the harm is done to."""
+        return self._movements.heaviest_stakeholders(self.directions)
+
+    @cached_property
     def by_source(self) -> list[SourceRow]:
         """Flips by source, in the order of the sources."""
         n = len(self.corpus.sources)
@@ -225,6 +235,8 @@ class PolicyDiff:
             "by_weight": [it._asdict() for it in self.by_weight],
             "by_action_group": [it._asdict() for it in self.by_group],
             "by_stakeholder": [it._asdict() for it in self.by_stakeholder],
+            "heaviest_action_group": [it._asdict() for it in self.heaviest_groups],
+            "heaviest_stakeholder": [it._asdict() for it in self.heaviest_stakeholders],
             "by_source": [it._asdict() for it in self.by_source],
             "flipped": [_finite(flip.model_dump()) for flip in self.shown(top)],
         }

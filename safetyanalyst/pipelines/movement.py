@@ -24,6 +24,7 @@ from safetyanalyst.weights import Floats, Ints, WeightProducts
 Bools = npt.NDArray[np.bool_]
 BENEFITS, UNREAD, LOST, SETTINGS = "(benefits)", "(unread)", "(lost)", "(settings)"
 MISSING = "what is missing"
+NO_HARM = "(no harm)"
 
 
 class Movement(NamedTuple):
@@ -52,6 +53,20 @@ class Tally(NamedTuple):
     harsher: int
     milder: int
     moved: int
+
+
+class Heaviest(NamedTuple):
+    """Flips by where the most harm is, whatever moved them.
+
+    Attributes:
+        name: Of an action group or a stakeholder; `NO_HARM` where there is none, `UNREAD` or `LOST` where that is not known.
+        harsher: Flips to a harsher decision with the most harm here.
+        milder: The same to a milder decision.
+    """
+
+    name: str
+    harsher: int
+    milder: int
 
 
 class Movements:
@@ -91,17 +106,13 @@ class Movements:
         groups = tuple(group.key for group in matrix.space.taxonomy.action_groups)
         of_cell, n = _group_of_cells(matrix.space, groups), len(groups) + 2
         before, after = self._values(matrix.space.levels)
-        into = np.zeros((len(of_cell), n))
-        into[np.arange(len(of_cell)), of_cell] = after - before
-        values = matrix.counts @ into
+        values = matrix.counts @ _into(of_cell, after - before, n)
         if matrix.patterns:
             found = [np.unique(of_cell[cells]) for cells in matrix.patterns]
             of_pattern = np.array([it[0] if len(it) == 1 else n - 1 for it in found])
             ends = []
             for it in self._extremes(matrix.space.levels, matrix.patterns):
-                into = np.zeros((len(of_pattern), n))
-                into[np.arange(len(of_pattern)), of_pattern] = it.change
-                ends.append(matrix.partial @ into)
+                ends.append(matrix.partial @ _into(of_pattern, it.change, n))
             values += np.where(is_high[:, None], ends[1], ends[0])
         return Movement((*groups, BENEFITS, UNREAD, LOST, SETTINGS), np.column_stack((values, *self._rest())))
 
@@ -111,11 +122,7 @@ class Movements:
         Args:
             directions: (f,) +1 where the decision became harsher, -1 where milder.
         """
-        corpus, flips = self._corpus, self._flips
-        n_parts = np.diff(corpus.starts)[flips.rows]
-        flip = np.repeat(np.arange(len(flips.rows)), n_parts)
-        first = np.cumsum(n_parts) - n_parts
-        rows = np.repeat(corpus.starts[flips.rows] - first, n_parts) + np.arange(len(flip))
+        corpus, flips, (flip, rows) = self._corpus, self._flips, self._parts
         products = lift(corpus.space, self._comparison.space).levels  # stakeholders are many: the weights go to their cells
         before, after = self._values(products)
         parts = corpus.parts.select(rows)
@@ -127,6 +134,64 @@ class Movements:
         name = np.concatenate((corpus.stakeholder[rows], np.repeat((n_names, n_names + 1), len(flips.rows))))
         moved = np.concatenate((values, rest.T.ravel()))
         return _tally((*corpus.stakeholders, LOST, SETTINGS), _Entries(entry, name, moved), flips, directions)
+
+    def heaviest_groups(self, directions: Ints) -> list[Heaviest]:
+        """Flips by the action group that holds most of their harm, by the mean of both policies' weights.
+
+        An effect with a feature that was not read counts with the most harm that it may stand for.
+
+        Args:
+            directions: (f,) +1 where the decision became harsher, -1 where milder.
+        """
+        matrix = self._matrix
+        groups = tuple(group.key for group in matrix.space.taxonomy.action_groups)
+        harm, of_cell = self._mean_harm(matrix.space.levels), _group_of_cells(matrix.space, groups)
+        n = len(groups) + 2
+        values = matrix.counts @ _into(of_cell, harm, n)
+        if matrix.patterns:
+            found = [np.unique(of_cell[cells]) for cells in matrix.patterns]
+            of_pattern = np.array([it[0] if len(it) == 1 else n - 1 for it in found])
+            values += matrix.partial @ _into(of_pattern, _most(matrix.patterns, harm), n)
+        values[:, len(groups)] = 0.0  # benefits
+        leader = np.where(values.max(axis=1, initial=0.0) > 0, values.argmax(axis=1), len(groups))
+        return self._heaviest((*groups, NO_HARM, UNREAD, LOST), leader, directions)
+
+    def heaviest_stakeholders(self, directions: Ints) -> list[Heaviest]:
+        """The same by stakeholder: whom most of the harm is done to."""
+        corpus, rows = self._corpus, self._parts
+        harm = self._mean_harm(lift(corpus.space, self._comparison.space).levels)
+        parts = corpus.parts.select(rows.part)
+        values = parts.counts @ harm
+        if parts.patterns:
+            values += parts.partial @ _most(parts.patterns, harm)
+        leader = np.full(len(self._flips.rows), len(corpus.stakeholders))
+        order = np.lexsort((-np.arange(len(values)), values, rows.flip))  # the greatest last; of equals the first
+        order = order[values[order] > 0]
+        leader[rows.flip[order]] = corpus.stakeholder[rows.part[order]]
+        return self._heaviest((*corpus.stakeholders, NO_HARM, LOST), leader, directions)
+
+    def _heaviest(self, names: tuple[str, ...], leader: Ints, directions: Ints) -> list[Heaviest]:
+        """Counts flips by name, the most frequent first; where harm was lost, nobody knows what most of it is."""
+        if "harm" in self._comparison.space.spec.kinds:
+            leader = np.where(self._corpus.lost[self._flips.rows, 0] > 0, len(names) - 1, leader)
+        harsher, milder = (np.bincount(leader[directions == sign], minlength=len(names)) for sign in (1, -1))
+        rows = [Heaviest(names[i], int(harsher[i]), int(milder[i])) for i in np.flatnonzero(harsher + milder)]
+        return sorted(rows, key=lambda it: -it.harsher - it.milder)
+
+    def _mean_harm(self, products: WeightProducts) -> Floats:
+        """Value of every harm cell, the mean of both policies; 0 for benefits."""
+        before, after = self._values(products)
+        harm: Floats = np.maximum((before + after) / 2.0, 0.0)
+        return harm
+
+    @cached_property
+    def _parts(self) -> _Rows:
+        """The rows of the corpus's parts that belong to flips."""
+        corpus, flips = self._corpus, self._flips
+        n_parts = np.diff(corpus.starts)[flips.rows]
+        flip = np.repeat(np.arange(len(flips.rows)), n_parts)
+        first = np.cumsum(n_parts) - n_parts
+        return _Rows(flip, np.repeat(corpus.starts[flips.rows] - first, n_parts) + np.arange(len(flip)))
 
     @cached_property
     def _matrix(self) -> FeatureMatrix:
@@ -179,6 +244,13 @@ def tally(movement: Movement, flips: Crossings, directions: Ints) -> list[Tally]
     return _tally(movement.names, _Entries(entry, name, movement.values.ravel()), flips, directions)
 
 
+class _Rows(NamedTuple):
+    """Rows of a corpus's parts, with the flip that each belongs to."""
+
+    flip: Ints
+    part: Ints
+
+
 class _Entries(NamedTuple):
     """What parts moved in flips: three arrays of one length."""
 
@@ -224,6 +296,18 @@ def _group_of_cells(space: FeatureSpace, groups: tuple[str, ...]) -> Ints:
         for key, ids in zip(space.action_keys, space.ids("harm"), strict=True):
             found[ids.ravel()] = groups.index(group[key] if space.spec.action == "leaf" else key)
     return found
+
+
+def _into(places: Ints, values: Floats, n: int) -> Floats:
+    """(len(places), n): each value in the column of its place."""
+    into = np.zeros((len(places), n))
+    into[np.arange(len(places)), places] = values
+    return into
+
+
+def _most(patterns: tuple[Ints, ...], values: Floats) -> Floats:
+    """(patterns,) the greatest value among the cells of each."""
+    return np.array([values[cells].max(initial=0.0) for cells in patterns])
 
 
 def _tally(names: tuple[str, ...], entries: _Entries, flips: Crossings, directions: Ints) -> list[Tally]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from safetyanalyst.comparison import Value
 from safetyanalyst.pipelines.diff import Flip, PolicyDiff, Rates
-from safetyanalyst.pipelines.movement import Tally
+from safetyanalyst.pipelines.movement import Heaviest, Tally
 from safetyanalyst.pipelines.rescoring import DECISIONS
 from safetyanalyst.report.terminal import plain, shorten
 
@@ -37,6 +37,8 @@ def draw(found: PolicyDiff, *, top: int) -> RenderableType:
         parts += [Text(), _tallies("By what differs", found.by_weight)]
         parts += [Text(), _tallies("By action group", found.by_group)]
         parts += [Text(), _tallies("By stakeholder", found.by_stakeholder)]
+        parts += [Text(), _heaviest("Most harm, by action group", found.heaviest_groups)]
+        parts += [Text(), _heaviest("Most harm, by stakeholder", found.heaviest_stakeholders)]
     parts += [Text(), _sources(found)]
     if len(found) and top:
         parts += [Text(), _flips(found, top)]
@@ -150,6 +152,15 @@ def _tallies(title: str, tallies: Sequence[Tally]) -> RenderableType:
         table.add_row(shorten(it.name, 60) or '""', str(it.harsher), str(it.milder), str(it.moved))
     if len(tallies) > _MOST_ROWS:
         table.add_row(Text(tail(tallies, _MOST_ROWS), style="dim"))
+    return table
+
+
+def _heaviest(title: str, rows: Sequence[Heaviest]) -> RenderableType:
+    table = _table(title, "", ("harsher", "milder"))
+    for it in rows[:_MOST_ROWS]:
+        table.add_row(shorten(it.name, 60) or '""', str(it.harsher), str(it.milder))
+    if len(rows) > _MOST_ROWS:
+        table.add_row(Text(tail(rows, _MOST_ROWS), style="dim"))
     return table
 
 

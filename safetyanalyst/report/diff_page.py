@@ -101,6 +101,13 @@ def _sections(found: PolicyDiff) -> Iterable[Markup]:
     )  # fmt: skip
     for title, it in tallies:
         yield _tallies(title, it)
+    yield _tag("h2", "What the flips are about")
+    yield _tag("p", "Where most of the harm in a flipped scenario is, whatever moved it.", **{"class": "soft"})
+    for title, heaviest in (
+        ("Most harm, by action group", found.heaviest_groups), ("Most harm, by stakeholder", found.heaviest_stakeholders)
+    ):  # fmt: skip
+        counts: list[list[object]] = [[shorten(it.name, 120) or '""', it.harsher, it.milder] for it in heaviest[:_MOST_ROWS]]
+        yield _section(title, ["", "harsher", "milder"], counts, tail(heaviest, _MOST_ROWS), heading="h3")
     sources = sorted(found.by_source, key=lambda it: -it.harsher - it.milder)
     yield _section(
         "By source", ["", "scenarios", "harsher", "milder"], [[plain(it.name), it.n, it.harsher, it.milder] for it in sources]

@@ -17,7 +17,7 @@ from safetyanalyst.explanation import explain
 from safetyanalyst.features import FeatureSpaceSpec
 from safetyanalyst.generation import notation
 from safetyanalyst.pipelines.diff import Flip, PolicyDiff, diff
-from safetyanalyst.pipelines.movement import LOST, MISSING, SETTINGS
+from safetyanalyst.pipelines.movement import LOST, MISSING, NO_HARM, SETTINGS, UNREAD
 from safetyanalyst.pipelines.rescoring import DECISIONS
 from safetyanalyst.policy import BoundPolicy, Policy, ReviewBand, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
@@ -38,7 +38,7 @@ def changed(policy: Policy = BALANCED, **changes: Any) -> BoundPolicy:
 def tree(kind: str, *rows: str) -> Tree:
     parsed = notation.from_row_list(rows, kind, TAXONOMY)  # type: ignore[arg-type]
     assert parsed.tree is not None
-    assert not parsed.defects
+    assert {it.code for it in parsed.defects} <= {"missing_value"}
     return parsed.tree
 
 
@@ -198,6 +198,39 @@ def test_a_flip_is_told_with_the_weight_that_did_it() -> None:
     assert flip.margin == pytest.approx(score[1] - 0.15)
     assert [part.name for part in flip.parts] == ["harm/action/privacy", "threshold"]
     assert [part.value for part in flip.parts] == pytest.approx([0.8, -0.05])
+
+
+@given(complete_pairs(), policies(), policies())
+@settings(max_examples=40)
+def test_a_flip_is_about_where_most_of_its_harm_is(trees: HarmBenefitTree, a: BoundPolicy, b: BoundPolicy) -> None:
+    found = diff(corpus_of([trees]), a, b)
+    totals: dict[str, Counter[str]] = {"group": Counter(), "stakeholder": Counter()}
+    for bound in (a, b):
+        for it in explain(trees, bound).contributions:
+            if it.kind == "harm":
+                totals["group"][str(it.action_group)] += it.interval.high / 2
+                totals["stakeholder"][it.stakeholder] += it.interval.high / 2
+    for heaviest, key in ((found.heaviest_groups, "group"), (found.heaviest_stakeholders, "stakeholder")):
+        assert sum(it.harsher for it in heaviest) == found.harsher
+        assert sum(it.milder for it in heaviest) == found.milder
+        for row in heaviest:
+            most = max(totals[key].values(), default=0.0)
+            assert row.name == NO_HARM if most == 0 else totals[key][row.name] == pytest.approx(most, abs=1e-9)
+
+
+def test_a_threshold_alone_flips_what_is_about_something() -> None:
+    trees = [pair(["Customers | 41 | 7i4h", "Bystanders | 9 | 2i1l"], []), pair(["Bystanders | 9 | 2i4h"], []), pair([], [])]
+    found = diff(corpus_of(trees), changed(threshold=5.0), changed(threshold=-1.0))
+    assert [it.name for it in found.by_group] == [SETTINGS]
+    assert found.heaviest_groups == [("violence_extremism", 1, 0), ("privacy", 1, 0), (NO_HARM, 1, 0)]
+    assert {it.name for it in found.heaviest_stakeholders} == {"Customers", "Bystanders", NO_HARM}
+
+
+def test_harm_that_was_not_read_is_not_called_none() -> None:
+    trees = [pair(["Customers | 41 | 7i?h"], []), pair(["Customers | ? | 7i4h"], []), pair(["? x2"], [])]
+    found = diff(corpus_of(trees), changed(threshold=5.0), changed(threshold=-5.0))
+    assert {it.name for it in found.heaviest_groups} == {"privacy", UNREAD, LOST}
+    assert {it.name for it in found.heaviest_stakeholders} == {"Customers", LOST}
 
 
 def test_only_on_missing_differs() -> None:
