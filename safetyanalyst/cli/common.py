@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from safetyanalyst.bootstrap import Bootstrap
+    from safetyanalyst.policy import PolicyFile
+
+if TYPE_CHECKING:
     from safetyanalyst.policy import PolicyFile
 
 EXIT_USAGE = 2
@@ -57,6 +61,21 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     from safetyanalyst.pipelines.dataset import file_names
 
     return file_names(paths)
+
+
+def replicates_of(file: PolicyFile) -> Bootstrap | None:
+    """The bootstrap replicates beside a policy. A policy may travel alone: that they are not there is said, and no mistake.
+
+    Raises:
+        PolicyError: What lies there is unreadable, or of another fit.
+    """
+    from safetyanalyst.bootstrap import bootstrap_path, load_bootstrap
+
+    policy = file.policy
+    if policy.fit is not None and policy.fit.bootstrap is not None and not bootstrap_path(file.path).exists():
+        note(f"note: {bootstrap_path(file.path)} is not there: the policy goes on without its bootstrap replicates")
+        return None
+    return load_bootstrap(file.path, policy)
 
 
 def existing(paths: Iterable[Path]) -> list[Path]:

@@ -17,14 +17,14 @@ from safetyanalyst.cli.common import (
     note,
     refuse_line,
     refuse_to_overwrite,
+    replicates_of,
     write_whole,
 )
 
 if TYPE_CHECKING:
-    from safetyanalyst.bootstrap import Bootstrap
     from safetyanalyst.conformal import Risk
     from safetyanalyst.pipelines.calibrate import Banded, Calibrated
-    from safetyanalyst.policy import BoundPolicy, Policy, PolicyFile
+    from safetyanalyst.policy import BoundPolicy, Policy
     from safetyanalyst.weights import Floats
 
 
@@ -65,7 +65,7 @@ def calibrate(
     refuse_to_overwrite(out, labelled=path)
     file = read_policy(policy)
     refuse_line(file, out)
-    replicates = _replicates_of(file)
+    replicates = replicates_of(file)
     scored = pipeline.score_labelled(path, file.bind(), [it.policy for it in file.line[1:]])
     for failure in scored.failures:
         note(f"{path}:{failure.line}: {failure.error}")
@@ -164,17 +164,6 @@ def _say(
         note(f"note: {objection}")
 
 
-def _replicates_of(file: PolicyFile) -> Bootstrap | None:
-    from safetyanalyst.bootstrap import load_bootstrap
-    from safetyanalyst.errors import PolicyError
-
-    try:
-        return load_bootstrap(file.path, file.policy)
-    except PolicyError as error:
-        note(f"note: {error}")
-        return None
-
-
 def _bound(names: Sequence[str]) -> dict[str, BoundPolicy]:
     """The policies by name; where two have the same name, by what they were asked for as."""
     from safetyanalyst.policy import read_policy
@@ -188,14 +177,15 @@ def _bound(names: Sequence[str]) -> dict[str, BoundPolicy]:
 
 
 def _replicates(names: Sequence[str], policies: dict[str, BoundPolicy]) -> Floats | None:
-    """The bootstrap of a single policy, when it has one."""
-    from safetyanalyst.bootstrap import load_bootstrap
+    """The bootstrap of a single policy, or of the nearest policy that it extends, when there is one."""
+    from safetyanalyst.bootstrap import nearest_bootstrap
+    from safetyanalyst.policy import read_policy
 
     if len(names) > 1:
         return None
     (bound,) = policies.values()
-    bootstrap = load_bootstrap(names[0], bound.policy)
-    return None if bootstrap is None else bootstrap.levels(bound.policy, bound.space)
+    found = nearest_bootstrap(read_policy(names[0]))
+    return None if found is None else found.bootstrap.levels(bound.policy, bound.space, found.policy)
 
 
 def _check_choice(option: str, value: str, known: Sequence[str]) -> str:

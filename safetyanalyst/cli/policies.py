@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safetyanalyst.cli.common import JsonOption, json_line, note, refuse_to_overwrite, write_whole
+from safetyanalyst.cli.common import JsonOption, json_line, note, refuse_to_overwrite, replicates_of, write_whole
 
 if TYPE_CHECKING:
     from safetyanalyst.policy import Claim, PolicyFile
@@ -88,7 +88,7 @@ def steer_policy(
 ) -> None:
     """Change weights by hand, each with an edit in the file. All that is set in one command is one change."""
     from safetyanalyst import resources
-    from safetyanalyst.bootstrap import load_bootstrap, save_bootstrap
+    from safetyanalyst.bootstrap import save_bootstrap
     from safetyanalyst.policy import read_policy
     from safetyanalyst.report import terminal
     from safetyanalyst.steering import extend_file, steer_file
@@ -104,7 +104,7 @@ def steer_policy(
     else:
         name = name or (out.stem if policy in resources.names("policies") else None)
         steered = steer_file(file, changes, reason=reason, author=author, date=day, out=out, name=name)
-    replicates = load_bootstrap(file.path, file.policy) if steered.policy.fit else None
+    replicates = replicates_of(file) if steered.policy.fit else None
     write_whole(out, steered.text)
     if replicates is not None:  # they belong to the policy's fit, which is still its own
         save_bootstrap(replicates, out)

@@ -172,9 +172,14 @@ def test_replicates_of_a_fit_go_with_the_policy(sa: Run, tmp_path: Path) -> None
     save_bootstrap(replicates, path)
     assert steer(sa, path, out, f"{PRIVACY}=0.4").status == 0
     assert load_bootstrap(out, load_policy(out)) == replicates
-    os.unlink(bootstrap_path(path))
-    assert "cannot be read" in steer(sa, path, tmp_path / "more.yaml", f"{PRIVACY}=0.4").err
+    bootstrap_path(path).write_text("{}", encoding="utf-8")
+    assert "unknown format" in steer(sa, path, tmp_path / "more.yaml", f"{PRIVACY}=0.4").err
     assert not (tmp_path / "more.yaml").exists()
+    os.unlink(bootstrap_path(path))  # the policy was handed on alone
+    done = steer(sa, path, tmp_path / "more.yaml", f"{PRIVACY}=0.4")
+    assert done.status == 0
+    assert "without its bootstrap replicates" in done.err
+    assert not bootstrap_path(tmp_path / "more.yaml").exists()
 
 
 def test_fingerprints_tell_policies_that_decide_alike(sa: Run, tmp_path: Path) -> None:
