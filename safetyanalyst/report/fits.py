@@ -95,7 +95,7 @@ def _identification(it: Identification) -> Iterable[str]:
     for group in it.confounded:
         yield f"determined only together: {', '.join(group)}"
     if it.vague:
-        yield f"hardly determined by the labels alone (standard error over 0.29, without ridge and prior): {', '.join(it.vague)}"
+        yield f"hardly determined by the labels alone (standard error over 0.29 without ridge or prior): {', '.join(it.vague)}"
     if it.disagreeing:
         apart = ", ".join(f"{name} {spread.low:.2f} to {spread.high:.2f}" for name, spread in it.disagreeing.items())
         yield f"{it.tied_starts} starts fit equally well and disagree: {apart}"
