@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from safetyanalyst.analyst import PolicyReference
     from safetyanalyst.bootstrap import Bootstrap
-    from safetyanalyst.policy import PolicyFile
+    from safetyanalyst.policy import Policy, PolicyFile
 
 if TYPE_CHECKING:
     from safetyanalyst.policy import PolicyFile
@@ -76,6 +78,15 @@ def replicates_of(file: PolicyFile) -> Bootstrap | None:
         note(f"note: {bootstrap_path(file.path)} is not there: the policy goes on without its bootstrap replicates")
         return None
     return load_bootstrap(file.path, policy)
+
+
+def note_decided_again(items: Iterable[PolicyReference | None], policy: Policy) -> None:
+    """Says how many stored analyses were decided under another policy than the one that decides now."""
+    others = Counter(it for it in items if it is not None and it.hash != policy.hash)
+    for other, n in others.items():
+        now = f"{policy.name} ({policy.hash[:8]})"
+        count = "analysis was" if n == 1 else "analyses were"
+        note(f"note: {n} stored {count} decided under {other.name} ({other.hash[:8]}); what is shown is decided by {now}")
 
 
 def existing(paths: Iterable[Path]) -> list[Path]:

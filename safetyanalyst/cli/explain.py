@@ -18,10 +18,12 @@ from safetyanalyst.cli.common import (
     existing,
     json_line,
     note,
+    note_decided_again,
     progress,
 )
 
 if TYPE_CHECKING:  # imported when the command runs, so that `--help` answers at once
+    from safetyanalyst.analyst import PolicyReference
     from safetyanalyst.pipelines.dataset import StoredTrees
     from safetyanalyst.policy import Decision
     from safetyanalyst.scenarios import ReadFailure
@@ -67,10 +69,12 @@ def explain(
     items: Iterable[StoredTrees | ReadFailure] = chain.from_iterable(read_trees(it, assessor.taxonomy) for it in files)
     out = terminal.console()
     total = failed = 0
+    decided_by: list[PolicyReference | None] = []
     with progress("explaining", total=None, is_shown=not quiet and not sys.stdout.isatty()) as step:
         for item in _only(items, id) if id else items:
             total += 1
             if isinstance(item, StoredTrees):
+                decided_by.append(item.decided_by)
                 failed += assessor.assess(item.trees, id=item.id, defects=item.defects).is_failed
                 account = accountant.account_for(item.trees, id=item.id, target=target)
                 line, drawing = account.to_json(), (explanations.account_line if quiet else explanations.draw_account)(account)
@@ -84,6 +88,8 @@ def explain(
                 out.print(drawing, soft_wrap=quiet)
             step()
     sys.stdout.flush()
+    if not quiet:
+        note_decided_again(decided_by, chosen.policy)
     if not total:
         raise typer.BadParameter("the input holds no scenario")
     if failed:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from safetyanalyst.cli.common import EXIT_SOME_FAILED, PolicyOption, QuietOption, existing, names_of, note, progress
+from safetyanalyst.cli.common import (
+    EXIT_SOME_FAILED,
+    PolicyOption,
+    QuietOption,
+    existing,
+    names_of,
+    note,
+    note_decided_again,
+    progress,
+)
 
 if TYPE_CHECKING:  # each command imports what it needs when it runs, so that `--help` answers at once
     from safetyanalyst.policy import BoundPolicy
@@ -61,6 +70,7 @@ def report(
     failed = sum(_is_failed(item, bound[0]) for item in stored.items)
     if not quiet:
         size = html.stat().st_size / 1e6
+        note_decided_again((getattr(item, "decided_by", None) for item in stored.items), bound[0].policy)
         note(f"{html}: {len(stored.items)} scenarios ({failed} of them could not be analysed), {size:.1f} MB")
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
+from safetyanalyst.analyst import PolicyReference
 from safetyanalyst.generation import WrittenText, notation, parsing
 from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.records import Record
@@ -47,6 +48,7 @@ class StoredTrees(Record):
         defects: Those stored with the trees, and those found while reading.
         provenance: As stored, when it is of our form; nothing else of a record is passed on to what is made of it.
         generations: What the generators wrote, as stored, when it is of our form.
+        decided_by: The policy of a stored analysis; its decision is not kept, because it is made anew from the trees.
         label: 1 harmful, 0 harmless, `None` unlabelled.
         fields: The other scalar keys of the row.
     """
@@ -57,6 +59,7 @@ class StoredTrees(Record):
     defects: tuple[Defect, ...] = ()
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
     generations: dict[TreeKind, WrittenText] | None = None
+    decided_by: PolicyReference | None = None
     label: Literal[0, 1] | None = None
     fields: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
@@ -171,6 +174,7 @@ def _read_record(
         defects=tuple(dict.fromkeys((*stored, *defects, *found))),
         provenance=_provenance(value.get("provenance")),
         generations=_written(value.get("generations")),
+        decided_by=_reference(value.get("policy")),
         label=None if label is None else 1 if label else 0,
         fields=scalars(value),
     )
@@ -236,6 +240,13 @@ def _provenance(value: object) -> dict[str, JsonValue]:
         return {kind: it.model_dump() for kind, it in _provenances.validate_python(value).items()}
     except ValidationError:
         return {}
+
+
+def _reference(value: object) -> PolicyReference | None:
+    try:
+        return PolicyReference.model_validate(value, strict=True)
+    except ValidationError:
+        return None
 
 
 def _written(value: object) -> dict[TreeKind, WrittenText] | None:

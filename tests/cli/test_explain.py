@@ -142,6 +142,16 @@ def test_no_scenario_and_no_file(sa: Run, tmp_path: Path) -> None:
     assert sa("explain", tmp_path / "none.jsonl").status == 2
 
 
+def test_analyses_that_another_policy_decided_are_told_of(sa: Run, stored: Path, tmp_path: Path) -> None:
+    path = tmp_path / "analyses.jsonl"
+    path.write_text(sa("assess", stored, "--policy", "strict", "--json").out, encoding="utf-8")
+    strict = load_policy("strict")
+    for command in (["explain"], ["report", "--html", str(tmp_path / "r.html")]):
+        told = sa(command[0], path, *command[1:]).err
+        assert f"were decided under strict ({strict.hash[:8]}); what is shown is decided by balanced" in told
+        assert "decided under" not in sa(command[0], path, *command[1:], "--policy", "strict").err
+
+
 def test_what_is_shown(sa: Run, stored: Path) -> None:
     done = sa("explain", stored)
     assert done.status == 3
