@@ -82,10 +82,17 @@ class WeightFlips(Record):
 
 
 class ThresholdFlip(Record):
-    """A threshold at which the decision changes: the first one, going away from the present threshold."""
+    """A threshold at which the decision changes: the first one, going away from the present threshold.
+
+    Attributes:
+        value: The threshold.
+        decision: With it.
+        hindrance: "bounds" where a pin of the policy forbids the value.
+    """
 
     value: float
     decision: Decision
+    hindrance: Literal["none", "bounds"] = "none"
 
 
 class Margin(Record):
@@ -121,11 +128,14 @@ def threshold_flips(case: Reweighing) -> tuple[ThresholdFlip, ...]:
     def decide(threshold: float) -> Decision:
         return case.with_threshold(threshold).decide(*case.interval)[0]
 
+    pinned = case.bound.bounds.get("threshold")
     found: list[ThresholdFlip] = []
     for direction in (1.0, -1.0):
         last = max(direction * it for it in (here, *meetings))
         end = direction * (last + 1.0 + abs(last))
-        found += [ThresholdFlip(value=it.value, decision=it.decision) for it in changes(decide, here, meetings, end)]
+        for it in changes(decide, here, meetings, end):
+            is_free = pinned is None or pinned.floor <= it.value <= pinned.ceiling
+            found.append(ThresholdFlip(value=it.value, decision=it.decision, hindrance="none" if is_free else "bounds"))
     return tuple(sorted(found, key=lambda flip: abs(flip.value - here)))
 
 

@@ -93,6 +93,10 @@ def test_pins_of_the_policy_hinder_what_would_cross_them() -> None:
     assert [flip.hindrance for flip in ways[name].flips] == ["none"]
     ways = {it.weight: it for it in after.weights}
     assert [flip.hindrance for flip in ways[name].flips] == ["bounds"]
+    held = Policy.model_validate(free.model_dump() | {"pins": {"threshold": {"ceiling": 0.1}}})
+    flips = Accountant(held.bind(TAXONOMY)).account_for(trees, target="allow").threshold_flips
+    assert [(flip.decision, flip.hindrance) for flip in flips] == [("allow", "bounds")]
+    assert [flip.hindrance for flip in before.threshold_flips] == ["none"]
     for change in (after.change.sparse, after.change.least_squares):
         assert change is not None
         assert all(it.after >= floor for it in change.changes if it.weight == name)

@@ -82,6 +82,7 @@ def _margin(account: Account) -> Text:
             style="",
         )
         text.append_text(_decided(flip.decision))
+        text.append(", which a pin forbids" if flip.hindrance == "bounds" else "", style="dim")
     return text
 
 
@@ -128,6 +129,7 @@ def _flips(it: WeightFlips) -> Text:
             f"{'from' if flip.value > it.value else 'down to'} {_digits(flip.value, it.value)} on: "
         )
         text.append_text(_decided(flip.decision))
+        text.append(", which a pin forbids" if flip.hindrance == "bounds" else "", style="dim")
     return text
 
 
