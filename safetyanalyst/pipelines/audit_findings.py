@@ -11,6 +11,7 @@ from safetyanalyst.pipelines.audit_facts import AuditReport, BundleFacts, Differ
 from safetyanalyst.pipelines.bundle import Bundle
 
 MAX_DIFFERENCES = 200
+_LONG = 200  # letters of a name that came with the bundle
 NOT_CANONICAL = "not in the one form that a bundle knows"
 _SUM = re.compile(r"([0-9a-f]{64})  ([\w.]+)")
 
@@ -42,7 +43,7 @@ class Findings:
         """Notes one difference; see `Difference`."""
         self._n += 1
         if len(self._differences) < MAX_DIFFERENCES:
-            named = {"file": file, "id": id, "field": field[:200], "problem": problem}
+            named = {"file": file, "id": id and _short(id), "field": field[:_LONG], "problem": problem}
             values = {"stored": stored, "recomputed": recomputed}
             clean = {name: text and well_formed(text) for name, text in (named | values).items()}
             self._differences.append(Difference.model_validate(clean))
@@ -60,6 +61,10 @@ class Findings:
             scenarios=self.scenarios, scenarios_unchecked=self.unchecked, differences=tuple(self._differences),
             n_differences=self._n, notes=tuple(self.notes), packed_by=packed, verified_by=running,
         )  # fmt: skip
+
+
+def _short(id: str) -> str:
+    return id if len(id) <= _LONG else id[: _LONG - 1] + "…"
 
 
 def check_files(opened: Bundle, findings: Findings, root: str | None) -> None:

@@ -24,6 +24,7 @@ from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation import WrittenText
 from safetyanalyst.pipelines import audit_facts, bundle
 from safetyanalyst.pipelines.audit import AuditReport, PackOptions, PolicySource, Rules, pack, verify
+from safetyanalyst.pipelines.audit_findings import Findings
 from safetyanalyst.policy import BootstrapFacts, FitFacts, Policy, ReviewBand, dump_policy, load_policy
 from safetyanalyst.scenarios import Example, Exchange, Prompt, ReadFailure
 from safetyanalyst.taxonomy import load_taxonomy
@@ -350,6 +351,15 @@ def test_a_forged_bundle_never_ends_in_a_traceback(zipped: Path, data: st.DataOb
     for difference in report.differences:
         assert len(str(difference)) < 2000
     shutil.rmtree(place)
+
+
+def test_a_difference_is_short_whatever_the_bundle_calls_things() -> None:
+    findings = Findings()
+    findings.add(file="scenarios.jsonl", id="a" * 5000, field="b" * 5000, problem="differs")
+    findings.add(file="scenarios.jsonl", id="a" * 200, problem="differs")
+    long, whole = findings.report(is_root_known=False).differences
+    assert len(str(long)) < 500
+    assert whole.id == "a" * 200
 
 
 ODD = st.sampled_from(
