@@ -75,19 +75,28 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=20)
     parser.add_argument("--known", type=int, default=100, help="random labels at first")
     parser.add_argument("--new", type=int, default=100, help="further labels, random or suggested")
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="of the simulations: fresh ones confirm a choice made on others"
+    )
     parser.add_argument("--ridge", type=float, default=0.03, help="of the fits: few labels need one")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    figures = measure(options.simulations, options.known, options.new, options.ridge)
+    seeds = range(options.first_seed, options.first_seed + options.simulations)
+    figures = measure(seeds, options.known, options.new, options.ridge)
     print(json.dumps(figures) if options.json else "\n".join(f"{name:16} {value}" for name, value in figures.items()))
 
 
-def measure(simulations: int, known: int, new: int, ridge: float) -> dict[str, Any]:
+def measure(seeds: range, known: int, new: int, ridge: float) -> dict[str, Any]:
     """Per strategy the mean loss and regret, and their ratios to those of random labels with 95 % intervals."""
-    left = np.array([simulate(seed, known, new, ridge) for seed in range(simulations)])  # (simulations, strategies, 2)
+    simulations = len(seeds)
+    left = np.array([simulate(seed, known, new, ridge) for seed in seeds])  # (simulations, strategies, 2)
     draws = np.random.default_rng(0).integers(0, simulations, size=(2000, simulations))
     means = left[draws].mean(axis=1)
-    figures: dict[str, Any] = {"simulations": simulations, "labels": f"{known} + {new}, ridge {ridge:g}"}
+    figures: dict[str, Any] = {
+        "simulations": simulations,
+        "first_seed": seeds.start,
+        "labels": f"{known} + {new}, ridge {ridge:g}",
+    }
     for k, name in enumerate(("before", *STRATEGIES)):
         ratios = means[:, k] / means[:, 1]
         low, high = np.percentile(ratios, [2.5, 97.5], axis=0)
