@@ -45,7 +45,7 @@ def report(
     """Draw stored analyses as one self-contained page whose sliders score every scenario again."""
     from safetyanalyst.policy import read_policy
     from safetyanalyst.report.page import Reading, render
-    from safetyanalyst.scenarios import check_format
+    from safetyanalyst.scenarios import ReadFailure, check_format
 
     check_format(format)
     files, texts = existing(analyses), existing(scenarios or [])
@@ -70,7 +70,8 @@ def report(
     failed = sum(_is_failed(item, bound[0]) for item in stored.items)
     if not quiet:
         size = html.stat().st_size / 1e6
-        note_decided_again((getattr(item, "decided_by", None) for item in stored.items), bound[0].policy)
+        decided_by = (item.decided_by for item in stored.items if not isinstance(item, ReadFailure))
+        note_decided_again(decided_by, bound[0].policy)
         note(f"{html}: {len(stored.items)} scenarios ({failed} of them could not be analysed), {size:.1f} MB")
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED)

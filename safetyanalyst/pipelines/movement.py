@@ -102,19 +102,15 @@ class Movements:
     @cached_property
     def by_group(self) -> Movement:
         """Parts by action group; benefits, effects whose action was not read, lost subtrees and settings stand beside them."""
-        matrix, is_high = self._matrix, self._flips.is_high
-        groups = tuple(group.key for group in matrix.space.taxonomy.action_groups)
-        of_cell, n = _group_of_cells(matrix.space, groups), len(groups) + 2
+        matrix, is_high, columns = self._matrix, self._flips.is_high, self._group_columns
+        n = len(columns.groups) + 2
         before, after = self._values(matrix.space.levels)
-        values = matrix.counts @ _into(of_cell, after - before, n)
+        values = matrix.counts @ _into(columns.of_cell, after - before, n)
         if matrix.patterns:
-            found = [np.unique(of_cell[cells]) for cells in matrix.patterns]
-            of_pattern = np.array([it[0] if len(it) == 1 else n - 1 for it in found])
-            ends = []
-            for it in self._extremes(matrix.space.levels, matrix.patterns):
-                ends.append(matrix.partial @ _into(of_pattern, it.change, n))
+            extremes = self._extremes(matrix.space.levels, matrix.patterns)
+            ends = [matrix.partial @ _into(columns.of_pattern, it.change, n) for it in extremes]
             values += np.where(is_high[:, None], ends[1], ends[0])
-        return Movement((*groups, BENEFITS, UNREAD, LOST, SETTINGS), np.column_stack((values, *self._rest())))
+        return Movement((*columns.groups, BENEFITS, UNREAD, LOST, SETTINGS), np.column_stack((values, *self._rest())))
 
     def tally_stakeholders(self, directions: Ints) -> list[Tally]:
         """In how many flips the effects on each stakeholder moved the score.
@@ -122,11 +118,9 @@ class Movements:
         Args:
             directions: (f,) +1 where the decision became harsher, -1 where milder.
         """
-        corpus, flips, (flip, rows) = self._corpus, self._flips, self._parts
-        products = lift(corpus.space, self._comparison.space).levels  # stakeholders are many: the weights go to their cells
-        before, after = self._values(products)
-        parts = corpus.parts.select(rows)
-        least, most = self._extremes(products, parts.patterns)
+        corpus, flips, (flip, rows, parts) = self._corpus, self._flips, self._parts
+        before, after = self._values(self._fine_levels)
+        least, most = self._extremes(self._fine_levels, parts.patterns)
         values = parts.counts @ (after - before) + _by_end(parts.partial, least.change, most.change, flips.is_high[flip])
         rest = np.column_stack(self._rest())
         n_names = len(corpus.stakeholders)
@@ -143,14 +137,10 @@ class Movements:
         Args:
             directions: (f,) +1 where the decision became harsher, -1 where milder.
         """
-        matrix = self._matrix
-        groups = tuple(group.key for group in matrix.space.taxonomy.action_groups)
-        harm, of_cell = self._mean_harm(matrix.space.levels), _group_of_cells(matrix.space, groups)
-        n = len(groups) + 2
+        matrix, (groups, of_cell, of_pattern) = self._matrix, self._group_columns
+        harm, n = self._mean_harm(matrix.space.levels), len(groups) + 2
         values = matrix.counts @ _into(of_cell, harm, n)
         if matrix.patterns:
-            found = [np.unique(of_cell[cells]) for cells in matrix.patterns]
-            of_pattern = np.array([it[0] if len(it) == 1 else n - 1 for it in found])
             values += matrix.partial @ _into(of_pattern, _most(matrix.patterns, harm), n)
         values[:, len(groups)] = 0.0  # benefits
         leader = np.where(values.max(axis=1, initial=0.0) > 0, values.argmax(axis=1), len(groups))
@@ -158,16 +148,15 @@ class Movements:
 
     def heaviest_stakeholders(self, directions: Ints) -> list[Heaviest]:
         """The same by stakeholder: whom most of the harm is done to."""
-        corpus, rows = self._corpus, self._parts
-        harm = self._mean_harm(lift(corpus.space, self._comparison.space).levels)
-        parts = corpus.parts.select(rows.part)
+        corpus, (flip, rows, parts) = self._corpus, self._parts
+        harm = self._mean_harm(self._fine_levels)
         values = parts.counts @ harm
         if parts.patterns:
             values += parts.partial @ _most(parts.patterns, harm)
         leader = np.full(len(self._flips.rows), len(corpus.stakeholders))
-        order = np.lexsort((-np.arange(len(values)), values, rows.flip))  # the greatest last; of equals the first
+        order = np.lexsort((-np.arange(len(values)), values, flip))  # the greatest last; of equals the first
         order = order[values[order] > 0]
-        leader[rows.flip[order]] = corpus.stakeholder[rows.part[order]]
+        leader[flip[order]] = corpus.stakeholder[rows[order]]
         return self._heaviest((*corpus.stakeholders, NO_HARM, LOST), leader, directions)
 
     def _heaviest(self, names: tuple[str, ...], leader: Ints, directions: Ints) -> list[Heaviest]:
@@ -185,13 +174,29 @@ class Movements:
         return harm
 
     @cached_property
-    def _parts(self) -> _Rows:
-        """The rows of the corpus's parts that belong to flips."""
+    def _parts(self) -> _Parts:
+        """The corpus's parts that belong to flips."""
         corpus, flips = self._corpus, self._flips
         n_parts = np.diff(corpus.starts)[flips.rows]
         flip = np.repeat(np.arange(len(flips.rows)), n_parts)
         first = np.cumsum(n_parts) - n_parts
-        return _Rows(flip, np.repeat(corpus.starts[flips.rows] - first, n_parts) + np.arange(len(flip)))
+        rows = np.repeat(corpus.starts[flips.rows] - first, n_parts) + np.arange(len(flip))
+        return _Parts(flip, rows, corpus.parts.select(rows))
+
+    @cached_property
+    def _fine_levels(self) -> WeightProducts:
+        """The weights over the cells of the corpus: stakeholders are many, so the weights go to their cells."""
+        return lift(self._corpus.space, self._comparison.space).levels
+
+    @cached_property
+    def _group_columns(self) -> _GroupColumns:
+        """Where the cells and patterns of the flips' matrix stand when counted by action group."""
+        space, patterns = self._matrix.space, self._matrix.patterns
+        groups = tuple(group.key for group in space.taxonomy.action_groups)
+        of_cell = _group_of_cells(space, groups)
+        found = [np.unique(of_cell[cells]) for cells in patterns]
+        of_pattern = np.array([it[0] if len(it) == 1 else len(groups) + 1 for it in found], np.int64)
+        return _GroupColumns(groups, of_cell, of_pattern)
 
     @cached_property
     def _matrix(self) -> FeatureMatrix:
@@ -244,11 +249,26 @@ def tally(movement: Movement, flips: Crossings, directions: Ints) -> list[Tally]
     return _tally(movement.names, _Entries(entry, name, movement.values.ravel()), flips, directions)
 
 
-class _Rows(NamedTuple):
-    """Rows of a corpus's parts, with the flip that each belongs to."""
+class _Parts(NamedTuple):
+    """Parts of a corpus: for each the flip that it belongs to and its row there, and what they count."""
 
     flip: Ints
-    part: Ints
+    row: Ints
+    counted: FeatureMatrix
+
+
+class _GroupColumns(NamedTuple):
+    """Columns by action group: n groups, then one for benefits and one for effects whose group was not read.
+
+    Attributes:
+        groups: Keys of the groups.
+        of_cell: (cells,) column of each cell.
+        of_pattern: (patterns,) column of each pattern.
+    """
+
+    groups: tuple[str, ...]
+    of_cell: Ints
+    of_pattern: Ints
 
 
 class _Entries(NamedTuple):
