@@ -16,34 +16,23 @@ from pydantic import Field, JsonValue
 
 from safetyanalyst import generation, resources
 from safetyanalyst.calibration import ProbabilityInterval
+from safetyanalyst.cascade import Cascade, CascadeConfig, load_cascade, stays
 from safetyanalyst.errors import BackendError
 from safetyanalyst.explanation import Contribution, Explanation, Interval, explain
 from safetyanalyst.failures import FailedItem as FailedItem
 from safetyanalyst.failures import is_failure as is_failure
-from safetyanalyst.generation import Generation, TreeGenerator, WrittenText
+from safetyanalyst.generation import Generation, GeneratorConfig, TreeGenerator, WrittenText
 from safetyanalyst.generation.notation import to_json
 from safetyanalyst.generation.parsing import check_evidence
 from safetyanalyst.policy import Decision, Ground, Policy, load_policy
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import Example, Prompt, ReadFailure, Scenario, messages_of
 from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
-from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Tree, TreeKind
+from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Stage, Tree, TreeKind
 
 FORMAT = "safetyanalyst-config/1"
 AnalysisType = Literal["prompt", "exchange", "trajectory", "tree"]
 RawTexts = Literal["dropped", "kept"]
-
-
-class GeneratorConfig(Record):
-    """One specialist of a run.
-
-    Attributes:
-        backend: Name in the backend table (`generation.BACKENDS` or an installed entry point).
-        options: Passed to the backend as they are.
-    """
-
-    backend: str
-    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class AnalystConfig(Record):
@@ -56,6 +45,7 @@ class AnalystConfig(Record):
         policy: Name or path, likewise.
         generators: The harm and the benefit specialist.
         batch_size: Scenarios handed to a generator at once.
+        cascade: A second pair, for scenarios that the first one leaves in doubt.
     """
 
     name: str
@@ -64,6 +54,7 @@ class AnalystConfig(Record):
     policy: str = "balanced"
     generators: dict[TreeKind, GeneratorConfig]
     batch_size: Annotated[int, Field(ge=1, le=100_000)] = 32
+    cascade: CascadeConfig | None = None
 
 
 class PolicyReference(Record):
@@ -209,9 +200,11 @@ class SafetyAnalyst:
         taxonomy: What trees can say.
         batch_size: Scenarios handed to a generator at once.
         raw: Whether analyses keep what the generators wrote, for an audit.
+        cascade: A second pair of generators, and which scenarios it gets.
 
     Raises:
-        BackendError: A generator writes the other kind of tree.
+        BackendError: A generator writes the other kind of tree, or the second pair has not the kinds of the first.
+        PolicyError: The band of the cascade speaks of probabilities, and the policy has no calibration that holds.
 
     Example:
         >>> from safetyanalyst import SafetyAnalyst
@@ -228,6 +221,7 @@ class SafetyAnalyst:
         batch_size: int = 32,
         *,
         raw: RawTexts = "dropped",
+        cascade: Cascade | None = None,
     ) -> None:
         for kind, generator in generators.items():
             if generator.kind != kind:
@@ -236,6 +230,8 @@ class SafetyAnalyst:
         self.batch_size = batch_size
         self.raw: RawTexts = raw
         self.assessor = Assessor(policy, taxonomy)
+        self.cascade = cascade
+        self._doubt = None if cascade is None else cascade.bind(self.assessor.bound, generators)
 
     @classmethod
     def from_config(
@@ -254,11 +250,10 @@ class SafetyAnalyst:
         config = load_config(name_or_path)
         file = resources.find("configs", name_or_path)
         taxonomy = load_taxonomy(resources.beside("taxonomies", config.taxonomy, file))
-        generators = {
-            kind: generation.load_generator(it.backend, kind, taxonomy, it.options) for kind, it in config.generators.items()
-        }
+        generators = generation.load_generators(config.generators, taxonomy)
+        cascade = None if config.cascade is None else load_cascade(config.cascade, taxonomy)
         chosen = policy or resources.beside("policies", config.policy, file)
-        return cls(generators, load_policy(chosen), taxonomy, config.batch_size, raw=raw)
+        return cls(generators, load_policy(chosen), taxonomy, config.batch_size, raw=raw, cascade=cascade)
 
     @property
     def policy(self) -> Policy:
@@ -273,7 +268,7 @@ class SafetyAnalyst:
     def with_policy(self, policy: Policy | str | Path) -> SafetyAnalyst:
         """The same specialists under another policy; nothing is loaded again."""
         chosen = policy if isinstance(policy, Policy) else load_policy(policy)
-        return SafetyAnalyst(self.generators, chosen, self.taxonomy, self.batch_size, raw=self.raw)
+        return SafetyAnalyst(self.generators, chosen, self.taxonomy, self.batch_size, raw=self.raw, cascade=self.cascade)
 
     def analyze(self, scenario: Scenario | str) -> Analysis:
         """Analyses one scenario; a string is taken as a prompt."""
@@ -304,15 +299,27 @@ class SafetyAnalyst:
         )  # fmt: skip
 
     def _analyze_batch(self, scenarios: Sequence[Scenario]) -> list[Analysis]:
+        if self.cascade is None or self._doubt is None:
+            return self._ask(self.generators, scenarios, None)
+        analyses = self._ask(self.generators, scenarios, "first")
+        passed_on = [i for i, it in enumerate(analyses) if self._doubt.holds(it.explanation)]
+        again = self._ask(self.cascade.generators, [scenarios[i] for i in passed_on], "second")
+        for i, second in zip(passed_on, again, strict=True):
+            analyses[i] = _settled(scenarios[i], analyses[i], second)
+        return analyses
+
+    def _ask(
+        self, generators: dict[TreeKind, TreeGenerator], scenarios: Sequence[Scenario], stage: Stage | None
+    ) -> list[Analysis]:
         if not scenarios:
             return []
-        made = {kind: generation.generate(self.generators[kind], scenarios) for kind in self.generators}
+        made = {kind: generation.generate(generators[kind], scenarios) for kind in generators}
         return [
-            self._assess_generated(scenario, {kind: generations[i] for kind, generations in made.items()})
+            self._assess_generated(scenario, {kind: generations[i] for kind, generations in made.items()}, stage)
             for i, scenario in enumerate(scenarios)
         ]
 
-    def _assess_generated(self, scenario: Scenario, made: dict[TreeKind, Generation]) -> Analysis:
+    def _assess_generated(self, scenario: Scenario, made: dict[TreeKind, Generation], stage: Stage | None) -> Analysis:
         elided = any(defect.code == "elided_input" for defect in scenario.defects)
         n_steps = sum(message.role == "assistant" for message in messages_of(scenario))
         read = {kind: None if it.tree is None else check_evidence(it.tree, n_steps) for kind, it in made.items()}
@@ -326,7 +333,7 @@ class SafetyAnalyst:
             id=scenario.id,
             type=scenario.type,
             defects=tuple(dict.fromkeys(defects)),
-            provenance={kind: _provenance(it.provenance) for kind, it in made.items()},
+            provenance={kind: _provenance(it.provenance, stage) for kind, it in made.items()},
             generations={kind: it.written() for kind, it in made.items()} if self.raw == "kept" else None,
         )
 
@@ -364,6 +371,19 @@ def _bounds(interval: Interval) -> list[float | None]:
     return [bound if math.isfinite(bound) else None for bound in interval]
 
 
-def _provenance(provenance: Provenance) -> dict[str, JsonValue]:
-    dumped: dict[str, JsonValue] = provenance.model_dump()
+def _provenance(provenance: Provenance, stage: Stage | None) -> dict[str, JsonValue]:
+    dumped: dict[str, JsonValue] = provenance.model_copy(update={"stage": stage}).model_dump()
     return dumped
+
+
+def _settled(scenario: Scenario, first: Analysis, second: Analysis) -> Analysis:
+    """The second analysis of a scenario that was passed on; the first one, with a defect, where the second stage has failed.
+
+    Both trees come from one stage: a harm tree of the one less a benefit tree of the other is the answer of neither.
+    """
+    missing = [kind for kind in TREE_KINDS if f"{kind} tree" in second.explanation.lost]
+    if not missing:
+        return second
+    known = [_of_scenario(it) for it in scenario.defects]
+    why = stays(missing, (it for it in second.defects if it not in known))
+    return first.model_copy(update={"defects": (*first.defects, *why)})

@@ -9,9 +9,9 @@ Source of the structure: SafetyAnalyst (arXiv 2410.16665), section 2. Evidence s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from safetyanalyst.records import Record
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TreeKind = Literal["harm", "benefit"]
 Immediacy = Literal["immediate", "downstream"]
+Stage = Literal["first", "second"]
 TREE_KINDS: tuple[TreeKind, TreeKind] = ("harm", "benefit")
 
 DefectCode = Literal[
@@ -187,6 +188,7 @@ class Provenance(Record):
         model_hash: sha256 of the weights, hex; empty when the generator has no weights of its own.
         taxonomy: `name@version:hash`.
         code: Version of this package.
+        stage: Of a cascade, the stage that wrote the tree; left out of a dump where there was no cascade.
     """
 
     generator: str
@@ -194,6 +196,12 @@ class Provenance(Record):
     model_hash: str = ""
     taxonomy: str
     code: str
+    stage: Stage | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_a_stage_that_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {key: value for key, value in data.items() if key != "stage" or value is not None}
 
 
 def graph_of(trees: Sequence[Tree]) -> networkx.DiGraph[str]:

@@ -1,4 +1,4 @@
-"""A small generator that stands in the place of a model: it enters by the public seam, as an installed plug-in does.
+"""A small generator that stands in the place of a model: it enters by the public seam, as the installed plug-in `rules`.
 
 What it writes depends on words of the scenario alone: "arson" is harmful, "gossip" a little, "unsure" leaves a feature unread,
 "silent" gives no tree, "crash" raises. All other texts are harmless and useful.
@@ -20,8 +20,8 @@ name: scripted
 taxonomy: safetyanalyst-v1
 policy: wildjailbreak-v1
 generators:
-  harm: {{backend: scripted, options: {options}}}
-  benefit: {{backend: scripted, options: {options}}}
+  harm: {{backend: rules, options: {options}}}
+  benefit: {{backend: rules, options: {options}}}
 batch_size: 4
 """
 HOSTILE_NAME = "\x1b[31mMallory\x07 [bold]x[/bold] :smile:"
@@ -34,7 +34,7 @@ class Scripted:
         self.kind: TreeKind = kind
         self._delay = delay
         self._provenance = Provenance(
-            generator="scripted", model="rules-1", model_hash="ab" * 32, taxonomy=taxonomy.label, code="1"
+            generator="rules", model="rules-1", model_hash="ab" * 32, taxonomy=taxonomy.label, code="1"
         )
 
     def generate(self, scenarios: Sequence[Scenario]) -> list[Generation]:
@@ -93,7 +93,7 @@ def install(folder: Path) -> Path:
     info = folder / "scripted-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: scripted\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[safetyanalyst.backends]\nscripted = tests.scripted:load\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("[safetyanalyst.backends]\nrules = tests.scripted:load\n", encoding="utf-8")
     return folder
 
 

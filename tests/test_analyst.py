@@ -350,12 +350,12 @@ def config(tmp_path: Path, **changes: Any) -> Path:
         ({"format": "x"}, "safetyanalyst-config/1"),
         ({"polcy": "balanced"}, "did you mean 'policy'"),
         ({"generators": ...}, "generators"),
-        ({"generators": {"harms": {"backend": "scripted"}}}, "harm"),
+        ({"generators": {"harms": {"backend": "rules"}}}, "harm"),
         ({"batch_size": 0}, "batch_size"),
         ({"policy": "no-such"}, "no policy named 'no-such'"),
         ({"taxonomy": "no-such"}, "no taxonomy named 'no-such'"),
-        ({"generators": {"harm": {"backend": "no-such"}, "benefit": {"backend": "scripted"}}}, "no backend 'no-such'"),
-        ({"generators": {"harm": {"backend": "scripted", "options": {"dealy": 1}}}}, "dealy"),
+        ({"generators": {"harm": {"backend": "no-such"}, "benefit": {"backend": "rules"}}}, "no backend 'no-such'"),
+        ({"generators": {"harm": {"backend": "rules", "options": {"dealy": 1}}}}, "dealy"),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_what_is_wrong(

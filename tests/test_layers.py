@@ -19,7 +19,7 @@ FLOORS = {
     "score": 4.5, "explanation": 5, "reweighing": 5.1, "flips": 5.2, "goals": 5.25, "search": 5.26, "counterfactual": 5.3,
     "effect_sets": 5.3, "stability": 5.3, "wording": 5.3, "account": 5.6, "failures": 5.9,
     "generation": 2,
-    "analyst": 6,
+    "cascade": 6, "analyst": 6.1,
     "pipelines": 7, "report": 7.1,
     "cli": 8,
 }  # fmt: skip

@@ -6,7 +6,7 @@ import hashlib
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,9 +29,11 @@ from safetyanalyst.version import __version__
 
 if TYPE_CHECKING:  # each command imports what it needs when it runs, so that `--help` answers at once
     from safetyanalyst.analyst import Analysis, FailedItem, SafetyAnalyst
+    from safetyanalyst.cascade import Outcome, PassedOn
     from safetyanalyst.pipelines.bulk import ResultFile
     from safetyanalyst.policy import Policy
     from safetyanalyst.scenarios import Example, ReadFailure
+    from safetyanalyst.trees import Defect
 
 FileOption = Annotated[
     list[Path] | None, typer.Option("--file", "-f", help="File of scenarios; may be given several times.", metavar="FILE")
@@ -184,6 +186,8 @@ def _show(
     sys.stdout.flush()
     if not is_quiet and not is_json and tally.total > 1:
         console.print(tally.summary())
+    if not is_quiet and tally.passed_on is not None:
+        note(terminal.cascade(tally.passed_on))
     tally.leave()
 
 
@@ -198,6 +202,12 @@ def _to_file(results: ResultFile, made: Iterable[Analysis | FailedItem], policy:
             step()
     if not is_quiet:
         note(tally.summary())
+    if tally.passed_on is not None:
+        from safetyanalyst.report.terminal import cascade
+
+        results.state({"cascade": tally.passed_on})
+        if not is_quiet:
+            note(cascade(tally.passed_on))
     tally.leave()
 
 
@@ -207,6 +217,7 @@ class _Tally:
     def __init__(self, policy: Policy) -> None:
         self._kinds = policy.space.kinds
         self._decisions: Counter[str] = Counter()
+        self._outcomes: Counter[Outcome] = Counter()
         self._failed = 0
 
     @property
@@ -214,10 +225,21 @@ class _Tally:
         """Items so far."""
         return self._decisions.total()
 
+    @property
+    def passed_on(self) -> PassedOn | None:
+        """What a cascade passed on; `None` where there was none."""
+        from safetyanalyst.cascade import passed_on
+
+        return passed_on(self._outcomes) if self._outcomes else None
+
     def add(self, result: Analysis | FailedItem) -> None:
         """Counts a result."""
+        from safetyanalyst.analyst import Analysis
+
         self._decisions[result.decision] += 1
         self._failed += result.is_failed
+        if isinstance(result, Analysis):
+            self._count_outcome(result.provenance, result.defects)
 
     def resume(self, results: ResultFile) -> None:
         """Counts results that an earlier try has written.
@@ -229,20 +251,30 @@ class _Tally:
 
         for number, record in enumerate(results.earlier(), start=1):
             try:
-                self._failed += self._is_failed(record)
+                self._resume(record)
                 self._decisions[_DECISIONS[record["decision"]]] += 1
             except (TypeError, KeyError, AttributeError, ValueError) as error:  # ValueError: pydantic's, for a defect
                 expected = "an analysis, or an item that could not be read"
                 raise ConfigError(f"line {number} is not a result", file=results.path, expected=expected) from error
 
-    def _is_failed(self, record: dict[str, Any]) -> bool:
+    def _resume(self, record: dict[str, Any]) -> None:
         from safetyanalyst.analyst import is_failure
         from safetyanalyst.trees import Defect
 
         if "error" in record:
-            return True
+            self._failed += 1
+            return
         missing = [kind for kind in self._kinds if record["trees"][kind] is None]
-        return is_failure(missing, [Defect.model_validate(it) for it in record["defects"]])
+        defects = [Defect.model_validate(it) for it in record["defects"]]
+        self._failed += is_failure(missing, defects)
+        self._count_outcome(record["provenance"], defects)
+
+    def _count_outcome(self, provenance: Mapping[str, Any], defects: Iterable[Defect]) -> None:
+        from safetyanalyst.cascade import outcome
+
+        found = outcome(provenance, defects)
+        if found is not None:
+            self._outcomes[found] += 1
 
     def summary(self) -> str:
         """In words."""
@@ -274,10 +306,15 @@ def _content(config: str) -> str:
     from safetyanalyst.analyst import load_config
     from safetyanalyst.resources import canonical_hash
 
-    return canonical_hash(load_config(config).model_dump(mode="json"))
+    return canonical_hash(load_config(config).model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def _models(analyst: SafetyAnalyst) -> str:
-    """Hash over what the generators are, so that a run is not resumed with other weights."""
-    probe = analyst.analyze("")
-    return hashlib.sha256(json_line(probe.provenance).encode()).hexdigest()
+    """Hash over what the generators of all stages are, so that a run is not resumed with other weights."""
+    from safetyanalyst.generation import generate
+    from safetyanalyst.scenarios import Prompt
+
+    probe = [Prompt(id="probe", text="")]
+    stages = [analyst.generators] if analyst.cascade is None else [analyst.generators, analyst.cascade.generators]
+    found = [{kind: generate(it, probe)[0].provenance.model_dump() for kind, it in stage.items()} for stage in stages]
+    return hashlib.sha256(json_line(found).encode()).hexdigest()

@@ -12,7 +12,7 @@ import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from safetyanalyst.errors import BackendError, SafetyAnalystError
 from safetyanalyst.records import Record
@@ -20,6 +20,18 @@ from safetyanalyst.scenarios import Scenario
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import Defect, Provenance, Tree, TreeKind
 from safetyanalyst.version import __version__
+
+
+class GeneratorConfig(Record):
+    """One specialist of a run.
+
+    Attributes:
+        backend: Name in the backend table (`BACKENDS` or an installed entry point).
+        options: Passed to the backend as they are.
+    """
+
+    backend: str
+    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class WrittenText(Record):
@@ -87,7 +99,10 @@ class TreeGenerator(Protocol):
         ...
 
 
-BACKENDS = {"embedded": "safetyanalyst.generation.backends.embedded:load"}
+BACKENDS = {
+    "embedded": "safetyanalyst.generation.backends.embedded:load",
+    "scripted": "safetyanalyst.generation.backends.scripted:load",
+}
 ENTRY_POINTS = "safetyanalyst.backends"  # other packages add generators under this group
 
 
@@ -117,6 +132,15 @@ def load_generator(
         found = getattr(generator, "kind", type(generator).__name__)
         raise BackendError(f"backend {backend!r} was asked for a generator of {kind} trees and gave {found!r}")
     return generator
+
+
+def load_generators(configs: Mapping[TreeKind, GeneratorConfig], taxonomy: Taxonomy) -> dict[TreeKind, TreeGenerator]:
+    """Loads one generator for each kind of tree.
+
+    Raises:
+        BackendError: As `load_generator`.
+    """
+    return {kind: load_generator(it.backend, kind, taxonomy, it.options) for kind, it in configs.items()}
 
 
 def generate(generator: TreeGenerator, scenarios: Sequence[Scenario]) -> list[Generation]:

@@ -12,10 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from safetyanalyst.bootstrap import Bootstrap
 from safetyanalyst.policy import Policy
 from safetyanalyst.records import Record
 from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.trees import Stage
 from safetyanalyst.version import __version__
 
 FORMAT = "safetyanalyst-audit/1"
@@ -46,7 +49,7 @@ class PolicyFacts(Record):
 
 
 class SpecialistFacts(Record):
-    """Who wrote how many of the trees; the last five are those of `trees.Provenance`."""
+    """Who wrote how many of the trees; all but the first two are those of `trees.Provenance`."""
 
     kind: str
     trees: int
@@ -55,6 +58,12 @@ class SpecialistFacts(Record):
     model_hash: str
     taxonomy: str
     code: str
+    stage: Stage | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_a_stage_that_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)  # bundles from before there were cascades keep their root
+        return {key: value for key, value in data.items() if key != "stage" or value is not None}
 
 
 class ScenarioFacts(Record):

@@ -1,14 +1,15 @@
 """Results of a long run in a file: one JSON line per item, in input order, safe to interrupt and to resume.
 
 Beside `results.jsonl` lies `results.jsonl.run.json` with what the run is (inputs and their hashes, policy, configuration). A
-run is resumed only if all of that is the same; lines that are there are kept, a line torn by a crash is written again.
+run is resumed only if all of that is the same; lines that are there are kept, a line torn by a crash is written again. At its
+end a run may state there what came of it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -102,6 +103,17 @@ class ResultFile:
                     yield json.loads(line)
                 except (ValueError, RecursionError) as error:  # a disk that failed, an editor
                     raise ConfigError(f"line {number} is not a result", file=self.path, expected="JSON") from error
+
+    def state(self, outcome: Mapping[str, Record]) -> None:
+        """Adds what came of the run to its manifest, in place of what stands there under the same keys.
+
+        Args:
+            outcome: Under keys that are none of `RunIdentity`.
+        """
+        said = self.identity.model_dump(mode="json") | {key: it.model_dump(mode="json") for key, it in outcome.items()}
+        draft = self.manifest.with_name(self.manifest.name + ".tmp")
+        draft.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+        os.replace(draft, self.manifest)  # a torn manifest could not be resumed
 
     def _check_same_run(self) -> None:
         if not self.manifest.exists():

@@ -15,19 +15,18 @@ from typing import Any, BinaryIO, Literal, TypeVar
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from safetyanalyst.analyst import PolicyReference
-from safetyanalyst.generation import WrittenText, notation, parsing
+from safetyanalyst.generation import WrittenText, parsing
 from safetyanalyst.generation.parsed import well_formed
+from safetyanalyst.generation.stored import TREE_COLUMNS as TREE_COLUMNS
+from safetyanalyst.generation.stored import pair_of, rival_columns
 from safetyanalyst.records import Record
 from safetyanalyst.resources import readable
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
-from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, Tree, TreeKind
+from safetyanalyst.trees import TREE_KINDS, Defect, HarmBenefitTree, Provenance, TreeKind
 
 PLACE = re.compile(r"line-\d+")
 """The ids of records that have none of their own."""
-_PUBLISHED_KEYS = ("tree", "harm-benefit tree")  # ours, and the column of the published dataset
-TREE_COLUMNS = ("trees", *_PUBLISHED_KEYS, *TREE_KINDS)
-"""Keys of a record that hold trees."""
 _LABEL_KEYS = ("label", "harmful")
 _LABEL_WORDS: dict[str, Literal[0, 1]] = {"safe": 0, "unsafe": 1}  # labels are written as those of scenarios are
 _TYPES = ("prompt", "exchange", "trajectory")
@@ -147,11 +146,10 @@ def read_record(
 def _read_record(
     id: str, number: int, value: dict[str, Any], defects: tuple[Defect, ...], taxonomy: Taxonomy
 ) -> StoredTrees | ReadFailure:
-    given = [key for key in TREE_COLUMNS if key in value]
-    if len(given) > 1 and given != list(TREE_KINDS):
+    if given := rival_columns(value):
         error = f"several trees in one record: {', '.join(given)} (expected one of them: which one counts cannot be known)"
         return ReadFailure(id=id, line=number, error=error)
-    pair = _pair(value, taxonomy)
+    pair = pair_of(value, taxonomy)
     if pair is None:
         expected = "'trees', 'tree', 'harm-benefit tree', or 'harm' and 'benefit'"
         return ReadFailure(id=id, line=number, error=f"no trees in this record (expected a key {expected})")
@@ -260,31 +258,3 @@ def scalars(value: dict[str, Any]) -> dict[str, str | int | float | bool | None]
     """The scalar keys of a record; trees that stand there as text are not among them."""
     found = {well_formed(key): it for key, it in value.items() if key not in ("id", "type", *TREE_COLUMNS)}
     return {k: well_formed(v) if isinstance(v, str) else v for k, v in found.items() if isinstance(v, str | int | float)}
-
-
-def _pair(value: dict[str, Any], taxonomy: Taxonomy) -> parsing.ParsedPair | None:
-    if "trees" in value:
-        return parsing.pair_from_json(value["trees"], taxonomy)
-    for key in _PUBLISHED_KEYS:
-        if key in value:
-            return parsing.pair_from_json(value[key], taxonomy)
-    if any(kind in value for kind in TREE_KINDS):
-        return _pair_from_rows(value, taxonomy)
-    return None
-
-
-def _pair_from_rows(value: dict[str, Any], taxonomy: Taxonomy) -> parsing.ParsedPair:
-    trees: dict[str, Tree | None] = {"harm": None, "benefit": None}
-    defects: list[Defect] = []
-    for kind in TREE_KINDS:
-        rows = value.get(kind)
-        if rows is None:
-            defects.append(Defect(code="missing_key", path=kind))
-            continue
-        if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
-            parsed = parsing.tree_from_json(rows, kind, taxonomy)
-        else:
-            parsed = notation.from_row_list(rows, kind, taxonomy)
-        trees[kind] = parsed.tree
-        defects += parsed.defects
-    return parsing.ParsedPair(trees=HarmBenefitTree(harm=trees["harm"], benefit=trees["benefit"]), defects=tuple(defects))

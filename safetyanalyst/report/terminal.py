@@ -16,6 +16,7 @@ from rich.text import Text
 from rich.tree import Tree as Drawing
 
 from safetyanalyst.analyst import Analysis, FailedItem
+from safetyanalyst.cascade import PassedOn
 from safetyanalyst.explanation import Contribution, Interval, add_up
 from safetyanalyst.policy import Policy
 from safetyanalyst.trees import TREE_KINDS, Defect, TreeKind
@@ -64,6 +65,13 @@ def summary(counts: dict[str, int], failed: int) -> str:
         f"{total} scenarios: {counts['allow']} allow, {counts['review']} review, {counts['block']} block"
         f" ({failed} of them could not be analysed)"
     )
+
+
+def cascade(found: PassedOn) -> str:
+    """How many scenarios a cascade has passed on, and how many of them the second stage did not answer."""
+    share = "" if found.share is None else f" ({found.share:.1%})"
+    kept = f"; {found.kept} of them kept the first analysis, because the second stage failed" if found.kept else ""
+    return f"cascade: {found.passed_on} of {found.scenarios} scenarios passed on to the second stage{share}{kept}"
 
 
 def plain(text: str) -> str:

@@ -131,9 +131,9 @@ def test_what_a_backend_refuses_on_purpose_is_passed_on(plugged: Any) -> None:
 
 def test_an_unknown_backend_is_refused_with_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(scripted.install(tmp_path))
-    with pytest.raises(BackendError, match=r"no backend 'embeded'; known are embedded, .*scripted"):
+    with pytest.raises(BackendError, match=r"no backend 'embeded'; known are embedded, .*rules, .*scripted"):
         load_generator("embeded", "harm", TAXONOMY)
-    assert load_generator("scripted", "harm", TAXONOMY).kind == "harm"
+    assert load_generator("rules", "harm", TAXONOMY).kind == "harm"
 
 
 @pytest.mark.parametrize("kind", ["harm", "benefit"])
