@@ -8,9 +8,9 @@ outside the band: a band that `align calibrate` has made bounds these errors (se
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from safetyanalyst.calibration import Probability
 from safetyanalyst.errors import BackendError, PolicyError
@@ -46,7 +46,22 @@ class ProbabilityBand(Record):
         return self
 
 
+def _form(value: object) -> str:
+    """Which form of a band is meant, so that a mistake is told of that form alone."""
+    if isinstance(value, str):
+        return "word"
+    keys = value.keys() if isinstance(value, Mapping) else ()
+    is_probable = isinstance(value, ProbabilityBand) or bool({"from", "to", "low", "high"}.intersection(keys))
+    return "probabilities" if is_probable else "margins"
+
+
 Band = Literal["review"] | ReviewBand | ProbabilityBand
+_TaggedBand = Annotated[
+    Annotated[Literal["review"], Tag("word")]
+    | Annotated[ReviewBand, Tag("margins")]
+    | Annotated[ProbabilityBand, Tag("probabilities")],
+    Discriminator(_form),
+]
 
 
 class CascadeConfig(Record):
@@ -59,7 +74,7 @@ class CascadeConfig(Record):
     """
 
     generators: dict[TreeKind, GeneratorConfig]
-    band: Band = "review"
+    band: _TaggedBand = "review"
 
 
 class Doubt:

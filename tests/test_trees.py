@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from safetyanalyst.trees import Action, Effect, HarmBenefitTree, Stakeholder, Tree
+from safetyanalyst.trees import Action, Effect, HarmBenefitTree, Provenance, Stakeholder, Tree
 from tests.strategies import any_trees, pairs
 
 LOSS = Effect(effect="Financial property loss", immediacy="immediate", extent="major", likelihood="high")
@@ -97,3 +97,14 @@ def test_merging_loses_no_action_and_no_stakeholder(pair: HarmBenefitTree) -> No
 @given(any_trees())
 def test_a_tree_survives_pydantic_json(tree: Tree) -> None:
     assert Tree.model_validate_json(tree.model_dump_json()) == tree
+
+
+def test_a_provenance_names_its_stage_only_where_there_was_a_cascade() -> None:
+    plain = Provenance(generator="g", model="m", taxonomy="t", code="1")
+    assert list(plain.model_dump()) == ["generator", "model", "model_hash", "taxonomy", "code"]
+    staged = plain.model_copy(update={"stage": "second"})
+    assert staged.model_dump() == plain.model_dump() | {"stage": "second"}
+    for it in (plain, staged):
+        assert Provenance.model_validate(it.model_dump()) == Provenance.model_validate_json(it.model_dump_json()) == it
+    with pytest.raises(ValueError, match="first"):
+        Provenance.model_validate(plain.model_dump() | {"stage": "third"})

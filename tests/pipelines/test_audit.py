@@ -94,6 +94,19 @@ def test_a_bundle_verifies_after_a_round_trip(zipped: Path, trees: list[HarmBene
         shutil.rmtree(place)
 
 
+def test_a_bundle_tells_stages_of_a_cascade_apart(tmp_path: Path) -> None:
+    defect = Defect(code="generation_failed", path="cascade", found="the second stage wrote no harm tree")
+    staged = [PROVENANCE | {"stage": stage} for stage in ("first", "second", "second")]
+    analyses = [analysis(id, provenance={"harm": it}) for id, it in zip("abc", staged, strict=True)]
+    analyses += [analysis("d"), analysis("e", provenance={"harm": staged[0]}, defects=(defect,))]
+    done = pack(analyses, RULES, tmp_path / "b")
+    report = verify(tmp_path / "b", root=done.root)
+    assert (told(report), report.is_verified) == ("", True)
+    facts = json.loads((tmp_path / "b" / "bundle.json").read_bytes())["specialists"]
+    assert [(it.get("stage"), it["trees"]) for it in facts] == [(None, 1), ("first", 2), ("second", 2)]
+    assert "stage" not in facts[0]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

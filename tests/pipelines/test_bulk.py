@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safetyanalyst.cascade import PassedOn, passed_on
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.pipelines.bulk import ResultFile, RunIdentity
 
@@ -135,6 +136,19 @@ def test_what_was_passed_on_is_on_disk_soon(tmp_path: Path) -> None:
     for _ in range(130):
         next(writing)
     assert results.path.read_bytes().count(b"\n") >= 128
+
+
+def test_what_came_of_a_run_stands_in_its_manifest_and_hinders_no_resuming(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    complete(path, 3)
+    manifest = tmp_path / "out.jsonl.run.json"
+    for outcome in (passed_on({"first": 3, "second": 1}), passed_on({"kept": 5})):
+        ResultFile(path, RUN).state({"cascade": outcome})
+        said = json.loads(manifest.read_text())
+        assert PassedOn.model_validate(said.pop("cascade")) == outcome
+        assert said == RUN.model_dump(mode="json")
+    assert complete(path, 20) == EXPECTED
+    assert sorted(it.name for it in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.run.json"]
 
 
 def test_results_are_drawn_one_at_a_time(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from safetyanalyst.analyst import Assessor, FailedItem
+from safetyanalyst.cascade import passed_on
 from safetyanalyst.features import FeatureSpaceSpec
 from safetyanalyst.policy import Policy, load_policy
 from safetyanalyst.report import terminal
@@ -161,3 +162,12 @@ def test_only_a_few_of_the_strongest_are_named() -> None:
     effects = [GRAVE] * 9
     out = drawn(pair(scripted.tree_of("harm", "Neighbours", "Violent Acts", (), *effects)))
     assert out.count("Death on Neighbours") == 3
+
+
+def test_a_cascade_is_told_in_a_line() -> None:
+    assert terminal.cascade(passed_on({"first": 3, "second": 1})) == (
+        "cascade: 1 of 4 scenarios passed on to the second stage (25.0%)"
+    )
+    told = terminal.cascade(passed_on({"first": 1, "kept": 2}))
+    assert told.endswith("(66.7%); 2 of them kept the first analysis, because the second stage failed")
+    assert terminal.cascade(passed_on({})) == "cascade: 0 of 0 scenarios passed on to the second stage"
