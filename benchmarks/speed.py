@@ -3,7 +3,8 @@
     python -m benchmarks.speed            a table
     python -m benchmarks.speed --json     one object
 
-Every figure is a ratio of medians taken in turns in the same process, so that a noisy machine slows both sides alike.
+Every figure is a ratio of medians taken in turns in the same process, so that a noisy machine slows both sides alike. What the
+embedded specialists take stands behind them (`embedded_speed`: load time, single prompts, batches, peak memory).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 if __package__ in (None, ""):  # run as a file: `python benchmarks/speed.py`
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import plain_loop, synthetic
+from benchmarks import embedded_speed, plain_loop, synthetic
 from safetyanalyst.aggregation import AggregationModel, harmfulness, log_loss
 from safetyanalyst.features import FeatureMatrix, FeatureSpace
 from safetyanalyst.pipelines.featurize import TextFeaturizer
@@ -43,13 +44,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--skip-de", action="store_true", help="leave out differential evolution (a minute or two)")
+    parser.add_argument("--skip-embedded", action="store_true", help="leave out the embedded specialists (a minute or two)")
+    parser.add_argument("--config", default="embedded", help="run configuration of the embedded specialists")
     options = parser.parse_args()
     figures = measure(options.rounds, has_de=not options.skip_de)
+    if not options.skip_embedded:
+        figures |= embedded_speed.measure(options.config)
     if options.json:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():
-            print(f"{name:32} {value:.6g}" if isinstance(value, float) else f"{name:32} {value}")
+            print(f"{name:36} {value:.6g}" if isinstance(value, float) else f"{name:36} {value}")
 
 
 def measure(rounds: int, *, has_de: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FIRST_BLOCK = [
     'pip install . && safetyanalyst analyze "How do I pick the lock of my neighbour\'s door?"',
-    'pip install ".[test]" && pytest',
+    'pip install -c tests/constraints.txt ".[test]" && pytest',
 ]
 REFUSE = "import socket\ndef refuse(*a, **k): raise OSError('the network was used')\n"
 REFUSE += "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse\n"

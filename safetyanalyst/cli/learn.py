@@ -110,3 +110,25 @@ def train_embedded(
     if out_of_fold is not None:
         train.save_out_of_fold(trained, out_of_fold)
     typer.echo(json_line(trained.report.model_dump()))
+
+
+@train_app.command("encoder")
+def train_encoder(
+    data: Annotated[Path, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")],
+    out: Annotated[Path, typer.Option("--out", help="Where weights, out-of-fold trees and report go.", metavar="FOLDER")],
+    work: Annotated[
+        Path, typer.Option("--work", help="Where a stopped run is kept; the same command goes on.", metavar="FOLDER")
+    ] = Path("training-run"),
+    config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="NAME|FILE")] = "encoder",
+) -> None:
+    """Fine-tune the encoder specialists from teacher trees and labels; needs the extra `train`."""
+    from safetyanalyst.errors import ConfigError
+    from safetyanalyst.pipelines.encoder_config import load_train_config
+
+    settings = load_train_config(config)
+    try:
+        from safetyanalyst.pipelines import encoder_training
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is not installed", expected="pip install 'safetyanalyst[train]'") from error
+    report = encoder_training.train_encoder(settings, data, work, out, say=note)
+    typer.echo(json_line(report.model_dump()))

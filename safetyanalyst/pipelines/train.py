@@ -27,6 +27,7 @@ from safetyanalyst.generation.backends.embedded import tree_of
 from safetyanalyst.generation.backends.embedded_features import N_GRAMS, words_of
 from safetyanalyst.generation.backends.embedded_heads import SEEN_BITS, TreeHeads, seen_slots
 from safetyanalyst.generation.notation import to_json
+from safetyanalyst.pipelines.encoder_config import Decoding
 from safetyanalyst.pipelines.evaluate import auroc
 from safetyanalyst.pipelines.train_data import Labelled, Taught, feature_matrix, folds_of, read_labelled, read_taught
 from safetyanalyst.pipelines.train_heads import HeadData, head_data
@@ -38,20 +39,6 @@ from safetyanalyst.trees import TREE_KINDS, TreeKind
 FORMAT = "safetyanalyst-training/1"
 Floats = npt.NDArray[np.float64]
 Say = Callable[[str], None]
-
-
-class Decoding(Record):
-    """How predicted probabilities become a tree.
-
-    Attributes:
-        row_threshold: Rows at least this probable are written (the most probable one always).
-        effect_threshold: Likewise for the effects of a row.
-        max_rows: At most so many rows.
-    """
-
-    row_threshold: Annotated[float, Field(gt=0, lt=1)]
-    effect_threshold: Annotated[float, Field(gt=0, lt=1)]
-    max_rows: Annotated[int, Field(ge=1, le=40)]
 
 
 class TrainEmbeddedConfig(Record):

@@ -43,12 +43,25 @@ class Taught(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """A scenario with a label only."""
+    """A scenario with a label, and no trees.
+
+    Attributes:
+        scenario: What was judged.
+        label: 1 harmful, 0 harmless; in between for one that only a model has judged.
+        weight: Beside a teacher's.
+        group: Scenarios of one group are never on both sides of a split.
+        severity: 0 to 4, where somebody has said it.
+        grave: Canonical names of the actions that make it harmful, where somebody has named them.
+        benefits: Canonical names of beneficial actions, likewise.
+    """
 
     scenario: Scenario
-    label: int
+    label: float
     weight: float
     group: str
+    severity: int | None = None
+    grave: tuple[str, ...] = ()
+    benefits: tuple[str, ...] = ()
 
 
 def read_taught(path: Path, taxonomy: Taxonomy) -> Iterator[Taught]:
@@ -58,7 +71,7 @@ def read_taught(path: Path, taxonomy: Taxonomy) -> Iterator[Taught]:
         ConfigError: A line is broken: training data is not to be guessed at.
     """
     _refuse_development(path)
-    rows = path.read_text(encoding="utf-8").splitlines()
+    rows = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     for number, (line, item) in enumerate(zip(rows, read_examples(path), strict=True), start=1):
         if isinstance(item, ReadFailure):
             raise ConfigError(item.error, file=path, key=f"line {number}", expected="a teacher tree")
@@ -82,6 +95,43 @@ def read_labelled(paths: list[Path], weight: float) -> Iterator[Labelled]:
         for item in read_examples(path):
             if isinstance(item, Example) and item.label is not None:
                 yield Labelled(_cleaned(item.scenario), item.label, weight, _group(item))
+
+
+def read_unlabelled(paths: list[Path]) -> Iterator[Scenario]:
+    """Reads the prompts that carry no label."""
+    for path in paths:
+        _refuse_development(path)
+        for item in read_examples(path):
+            if isinstance(item, Example) and item.label is None and not isinstance(item.scenario, Trajectory):
+                yield item.scenario
+
+
+def read_contrast(path: Path, taxonomy: Taxonomy, weight: float) -> Iterator[Labelled]:
+    """Reads prompts written for training: JSON lines of `id`, `text`, `label`, `severity`, `actions`, `benefits`.
+
+    `actions` and `benefits` hold numbers of the taxonomy, comma separated. The letters of an id before its dash name the
+    author's sheet, the digits behind it count; ten neighbours are one group.
+
+    Raises:
+        ConfigError: A line is broken: training data is not to be guessed at.
+    """
+    action = {str(category.number): category.name for category in taxonomy.harm_actions}
+    benefit = {str(category.number): category.name for category in taxonomy.benefit_actions}
+    for number, item in enumerate(read_examples(path), start=1):
+        place: dict[str, Any] = {"file": path, "key": f"line {number}"}
+        if isinstance(item, ReadFailure) or item.label is None:
+            raise ConfigError(getattr(item, "error", "no label"), **place, expected="a labelled prompt")
+        severity = item.fields.get("severity")
+        numbers = {key: [n for n in str(item.fields.get(key, "")).split(",") if n] for key in ("actions", "benefits")}
+        sheet, _, count = item.scenario.id.partition("-")
+        if not isinstance(severity, int) or severity not in range(5) or not count.isdecimal():
+            raise ConfigError("broken row", **place, expected="severity 0 to 4, an id such as crime-0123")
+        if set(numbers["actions"]) - set(action) or set(numbers["benefits"]) - set(benefit):
+            raise ConfigError("broken row", **place, expected="actions and benefits as numbers of the taxonomy")
+        yield Labelled(
+            item.scenario, item.label, weight, f"{sheet}/{int(count) // 10}", severity,
+            tuple(action[n] for n in numbers["actions"]), tuple(benefit[n] for n in numbers["benefits"]),
+        )  # fmt: skip
 
 
 def feature_matrix(scenarios: list[Scenario]) -> sparse.csr_array:

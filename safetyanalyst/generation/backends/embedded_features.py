@@ -31,7 +31,7 @@ _CHAR_LENGTHS = (3, 4, 5)
 _MAX_WORD = 24  # characters of a word that character n-grams are taken from
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 # a closing formula of one agent framework: it tells which program wrote the log, not what the agent did
-_FORMULAS = re.compile(r"\bfinal answer\b:?|\[(?:thought|action|environment)\]:?|</?(?:thinking|answer|result)>", re.IGNORECASE)
+FORMULAS = re.compile(r"\bfinal answer\b:?|\[(?:thought|action|environment)\]:?|</?(?:thinking|answer|result)>", re.IGNORECASE)
 _FIELD_WEIGHTS = {"user": 1.0, "answer": 0.7, "call": 1.0, "result": 0.5, "system": 0.3}
 
 
@@ -86,7 +86,7 @@ class _Seen:
 
 def words_of(text: str) -> list[str]:
     """Lower-case words."""
-    return [word.lower().replace("\u2019", "'") for word in _WORD.findall(_FORMULAS.sub(" ", text))]
+    return [word.lower().replace("\u2019", "'") for word in _WORD.findall(FORMULAS.sub(" ", text))]
 
 
 def _fields(messages: Iterable[Message], *, is_agent: bool, seen: _Seen | None = None) -> dict[str, Counter[str]]:

@@ -79,8 +79,20 @@ _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+")
 
 def step_features(scenario: Scenario) -> Floats:
     """(len(SCENARIO_FEATURES),) how the steps of a trajectory relate to request and results; zeros for a prompt."""
+    return step_summary(scenario, step_rows(scenario))
+
+
+def step_rows(scenario: Scenario) -> Floats:
+    """(steps, len(STEP_FEATURES)) how every step relates to what was said before it; no rows for a prompt."""
     if isinstance(scenario, Trajectory):
-        return _scenario_features(_step_features(scenario))
+        return _step_features(scenario)
+    return np.zeros((0, len(STEP_FEATURES)), np.float32)
+
+
+def step_summary(scenario: Scenario, rows: Floats) -> Floats:
+    """(len(SCENARIO_FEATURES),) what `step_rows` say of the whole; zeros for a prompt."""
+    if isinstance(scenario, Trajectory):
+        return _scenario_features(rows)
     features = np.zeros(len(SCENARIO_FEATURES), np.float32)
     features[1] = isinstance(scenario, Exchange)
     return features

@@ -1,0 +1,120 @@
+"""The encoder specialists: harm and benefit trees on a CPU, from weights that `safetyanalyst train encoder` writes.
+
+They write no text: a fine-tuned sentence encoder reads the scenario (`encoder_text`, `encoder_runtime`), and learned heads
+predict the rows of a tree (`encoder_heads`). What they cannot read they say: a text in a script or language they have not seen
+gives no tree, which the policy sends to review.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from safetyanalyst.errors import BackendError
+from safetyanalyst.generation import Generation
+from safetyanalyst.generation.backends.embedded import tree_of
+from safetyanalyst.generation.backends.encoder_heads import Floats, SoftEffect
+from safetyanalyst.generation.backends.encoder_model import EncoderModel, Reading
+from safetyanalyst.scenarios import Scenario
+from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.trees import Defect, Provenance, Tree, TreeKind
+from safetyanalyst.version import __version__
+
+_MIN_FAMILIARITY = 0.45  # below: not a language or kind of text that training has shown
+_EVIDENCE_MARGIN = 1.0  # steps that speak of an action this much less than the best one are evidence too
+
+
+class EncoderSpecialist:
+    """Writes one kind of tree.
+
+    Args:
+        kind: "harm" or "benefit".
+        model: The weights, shared by both specialists.
+        taxonomy: What its trees may say.
+    """
+
+    def __init__(self, kind: TreeKind, model: EncoderModel, taxonomy: Taxonomy) -> None:
+        self.kind: TreeKind = kind
+        self.model = model
+        self.taxonomy = taxonomy
+        self._heads = model.heads[kind]
+        if self._heads.pairs.shape[1] > len(taxonomy.actions(kind)) or self._heads.n_effects != len(taxonomy.effects(kind)):
+            raise BackendError(f"the encoder specialists were trained on another taxonomy than {taxonomy.label}")
+        self._provenance = Provenance(
+            generator="encoder",
+            model=model.metadata.get("name", "encoder"),
+            model_hash=model.digest,
+            taxonomy=taxonomy.label,
+            code=__version__,
+        )
+
+    def generate(self, scenarios: Sequence[Scenario]) -> list[Generation]:
+        """A tree for every scenario, in order; see `TreeGenerator`."""
+        readings = self.model.read(scenarios)
+        return [self._generation(scenario.id, it) for scenario, it in zip(scenarios, readings, strict=True)]
+
+    def soft_effects(self, scenario: Scenario, least: float = 0.02) -> list[SoftEffect]:
+        """Every effect that the tree may hold, with probabilities, for expected counts in place of counts.
+
+        Args:
+            scenario: What is judged.
+            least: Effects less probable are left out.
+
+        Raises:
+            BackendError: The scenario cannot be read.
+        """
+        (reading,) = self.model.read([scenario])
+        if isinstance(reading, Exception):
+            raise BackendError(f"{scenario.id} cannot be read: {reading}") from reading
+        return list(self._heads.soft(reading.z, least))
+
+    def _generation(self, scenario_id: str, reading: Reading | Exception) -> Generation:
+        tree, defects = self._tree(reading)
+        return Generation(
+            scenario_id=scenario_id, kind=self.kind, tree=tree, defects=tuple(defects), provenance=self._provenance
+        )
+
+    def _tree(self, reading: Reading | Exception) -> tuple[Tree | None, list[Defect]]:
+        if isinstance(reading, Exception):
+            found = f"{type(reading).__name__}: {reading}"[:200]
+            return None, [Defect(code="generation_failed", path=self.kind, found=found)]
+        if reading.familiarity < _MIN_FAMILIARITY:
+            found = f"{reading.familiarity:.0%} of the words are known"
+            return None, [Defect(code="unfamiliar_input", path=self.kind, found=found)]
+        rows = self._heads.rows(reading.z)
+        evidence = self._evidence(reading, {row.action for row in rows})
+        tree = tree_of(rows, self.kind, self.model.stakeholders, self.taxonomy, evidence)
+        if reading.is_whole:
+            return tree, []
+        return tree.model_copy(update={"lost": 1}), [
+            Defect(code="elided_input", path=self.kind, found="too long to be read whole")
+        ]
+
+    def _evidence(self, reading: Reading, actions: set[int]) -> dict[int, tuple[int, ...]]:
+        """For each action the steps that speak of it most."""
+        scores: Floats = np.array([self._heads.action_scores(z) for z in reading.steps])
+        if not len(scores):
+            return {}
+        return {
+            a: tuple(int(i) for i in np.flatnonzero(scores[:, a] >= scores[:, a].max() - _EVIDENCE_MARGIN))
+            for a in sorted(actions)
+        }
+
+
+def load(kind: TreeKind, taxonomy: Taxonomy, *, weights: str) -> EncoderSpecialist:
+    """One encoder specialist, as the backend table asks for it.
+
+    Args:
+        kind: "harm" or "benefit".
+        taxonomy: What its trees may say.
+        weights: Folder that `safetyanalyst train encoder` wrote.
+    """
+    return EncoderSpecialist(kind, _model(Path(weights)), taxonomy)
+
+
+@functools.lru_cache(maxsize=2)
+def _model(path: Path) -> EncoderModel:
+    return EncoderModel.load(path)

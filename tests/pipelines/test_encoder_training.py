@@ -1,0 +1,175 @@
+"""A real fine-tuning by the command, of a tiny encoder on a corpus that the test writes itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from safetyanalyst.cli import app
+from safetyanalyst.errors import ConfigError
+from safetyanalyst.generation.backends.encoder import load
+from safetyanalyst.pipelines import encoder_training
+from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
+from safetyanalyst.pipelines.encoder_config import EncoderConfig, load_train_config
+from safetyanalyst.scenarios import Prompt
+from tests.tiny import TAXONOMY, write_package
+
+THINGS = ("kettle", "ladder", "bicycle", "garden", "violin", "curtain")
+PLACES = ("kitchen", "cellar", "attic", "office")
+
+
+def teacher_rows() -> list[dict[str, Any]]:
+    rows = []
+    theft = {"harm": ["Victims of crime | 45 | 6i3h 3i2h", "Families | 45 | 4d2m"], "benefit": []}
+    repair = {"harm": ["User | 6 | 2d1l"], "benefit": ["User | B19: keeps it going | 6i2h 10i1h"]}
+    for i, thing in enumerate(THINGS):
+        for j, place in enumerate(PLACES):
+            common = {"group": 10 * i + j, "source": "authored"}
+            stolen = f"how do i steal the {thing} from the {place} of a stranger without being seen"
+            mended = f"how do i repair the {thing} in the {place} of my house"
+            rows.append({"id": f"a{i}{j}s", "text": stolen, "harmful": 1, "severity": 3, **common, **theft})
+            rows.append({"id": f"a{i}{j}r", "text": mended, "harmful": 0, "severity": 0, **common, **repair})
+    return rows
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with corpus, base encoder and configuration."""
+    folder = tmp_path_factory.mktemp("encoder")
+    write(folder / "teacher.jsonl", teacher_rows())
+    labelled = [{"id": f"l{i}", "text": f"ways to steal a {thing} at night", "label": 1} for i, thing in enumerate(THINGS)]
+    labelled += [{"id": f"m{i}", "text": f"ways to clean a {thing} at home", "label": 0} for i, thing in enumerate(THINGS)]
+    labelled += [{"id": "twin", "text": teacher_rows()[0]["text"], "label": 0}, {"id": "u", "text": "please repair my ladder"}]
+    write(folder / "train_more.jsonl", labelled)
+    write(folder / "dev_more.jsonl", labelled)
+    decoding = {"row_threshold": 0.3, "effect_threshold": 0.4, "max_rows": 4}
+    stage = {"epochs": 40, "encoder_rate": 0.002, "head_rate": 0.003}
+    config = {
+        "format": "safetyanalyst-training/2", "name": "tiny", "encoder": write_package(folder / "site").model_dump(),
+        "teacher": ["teacher.jsonl"], "labelled": [{"files": ["train_*.jsonl"], "weight": 0.5}],
+        "contrast": {"files": [], "weight": 1.0}, "unlabelled": {"files": ["train_*.jsonl"], "weight": 0.2},
+        "summary": 16, "labels": stage, "trees": stage, "batch_items": 8, "batch_tokens": 512, "chunks": 3,
+        "precision": "float32", "folds": 2, "decoding": {"harm": decoding, "benefit": decoding},
+    }  # fmt: skip
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))), encoding="utf-8")
+    sys.path.insert(0, str(folder / "site"))
+    yield folder
+    sys.path.remove(str(folder / "site"))
+
+
+def train(place: Path, out: str, work: str) -> Any:
+    options = [
+        "--config",
+        str(place / "tiny.yaml"),
+        "--data",
+        str(place),
+        "--work",
+        str(place / work),
+        "--out",
+        str(place / out),
+    ]
+    return CliRunner().invoke(app, ["train", "encoder", *options])
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> dict[str, Any]:
+    result = train(place, "weights", "run")
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return report
+
+
+def config(place: Path, **changes: Any) -> EncoderConfig:
+    return load_train_config(place / "tiny.yaml").model_copy(update=changes)
+
+
+def test_the_report_counts_what_was_read(trained: dict[str, Any], place: Path) -> None:
+    assert trained["taught"] == len(teacher_rows())
+    assert trained["labelled"] == 2 * len(THINGS)  # the twin of a teacher text is left out
+    assert trained["out_of_fold_auroc"] > 0.9
+    assert json.loads((place / "weights" / "report.json").read_text()) == trained
+
+
+def test_the_weights_write_trees(trained: dict[str, Any], place: Path) -> None:
+    harm = load("harm", TAXONOMY, weights=str(place / "weights"))
+    scenarios = [
+        Prompt(id=text, text=text) for text in ("how do i steal the ladder of a stranger", "how do i repair my ladder")
+    ]
+    theft, repair = harm.generate(scenarios)
+    assert theft.tree is not None
+    assert repair.tree is not None
+    victims = TAXONOMY.stakeholders.index("Victims of crime")
+    expected = [
+        sum(it.probability for it in harm.soft_effects(scenario, least=1e-4) if it.stakeholder == victims)
+        for scenario in scenarios
+    ]
+    assert expected[0] > 1.5 * expected[1] > 0
+    assert theft.provenance.generator == "encoder"
+
+
+def test_every_teacher_text_gets_trees_of_a_model_that_has_not_seen_it(trained: dict[str, Any], place: Path) -> None:
+    stored = list(read_trees(place / "weights" / "out-of-fold.jsonl", TAXONOMY))
+    assert all(isinstance(it, StoredTrees) for it in stored)
+    assert sorted(it.id for it in stored) == sorted(row["id"] for row in teacher_rows())
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_weights(trained: dict[str, Any], place: Path) -> None:
+    settings, told = config(place), list[str]()
+
+    def stop(line: str) -> None:
+        told.append(line)
+        if line.startswith("fold-1: epoch 2 of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encoder_training.train_encoder(settings, place, place / "stopped", place / "again", say=stop)
+    assert not (place / "again").exists()
+    gone_on: list[str] = []
+    encoder_training.train_encoder(settings, place, place / "stopped", place / "again", say=gone_on.append)
+    assert not [
+        line
+        for line in gone_on
+        if line.startswith(("labels: epoch", "fold-0: epoch", "fold-1: epoch 1 of", "fold-1: epoch 2 of"))
+    ]
+    assert [line for line in gone_on if line.startswith("fold-1: epoch 3 of")]
+    first, second = (load_file(place / name / "heads.safetensors") for name in ("weights", "again"))
+    assert first.keys() == second.keys()
+    assert all((first[name] == second[name]).all() for name in first)
+    assert (place / "weights" / "encoder.onnx").read_bytes() == (place / "again" / "encoder.onnx").read_bytes()
+
+
+def test_the_folder_of_another_run_is_refused(trained: dict[str, Any], place: Path) -> None:
+    with pytest.raises(ConfigError, match="another configuration"):
+        encoder_training.train_encoder(config(place, seed=5), place, place / "run", place / "other")
+
+
+def test_development_sets_and_other_encoders_are_refused(place: Path) -> None:
+    labelled = load_train_config(place / "tiny.yaml").labelled[0].model_copy(update={"files": ("dev_*.jsonl",)})
+    with pytest.raises(ConfigError, match="development set"):
+        encoder_training.read_texts(config(place, labelled=(labelled,)), place, TAXONOMY)
+    encoder = load_train_config(place / "tiny.yaml").encoder
+    with pytest.raises(ConfigError, match="another model"):
+        encoder_training.base_folder(encoder.model_copy(update={"sha256": "0" * 64}))
+    with pytest.raises(ConfigError, match="not installed"):
+        encoder_training.base_folder(encoder.model_copy(update={"package": "no_such_package"}))
+
+
+def test_the_shipped_configuration_reads_its_contrast_prompts() -> None:
+    settings = load_train_config("encoder")
+    texts = encoder_training.read_contrast_sheets(settings, TAXONOMY)
+    assert len(texts) > 16_000
+    assert 0.4 < sum(it.label for it in texts) / len(texts) < 0.55
+    assert len({it.scenario.texts() for it in texts}) > 0.99 * len(texts)
