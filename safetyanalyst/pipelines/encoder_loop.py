@@ -61,13 +61,13 @@ class Fitted(NamedTuple):
 
     Attributes:
         epochs: After which it was best (all of them where nothing was held out).
-        encoder_loss: Mean of every epoch.
+        train_loss: Mean of every epoch.
         held_out_loss: After every epoch; empty where nothing was held out.
         seconds: It took, over all runs.
     """
 
     epochs: int
-    encoder_loss: list[float]
+    train_loss: list[float]
     held_out_loss: list[float]
     seconds: float
 
@@ -94,7 +94,7 @@ def fit(
         held = run.loss(checks, held_out) if held_out else math.nan
         is_best = not held_out or held < min([math.inf, *state.held_out_loss])
         state = Fitted(
-            state.epochs + 1, [*state.encoder_loss, loss], [*state.held_out_loss, held] if held_out else [],
+            state.epochs + 1, [*state.train_loss, loss], [*state.held_out_loss, held] if held_out else [],
             state.seconds + time.monotonic() - started,
         )  # fmt: skip
         run.keep(folder, state, is_best=is_best)
