@@ -31,7 +31,7 @@ def test_without_a_share_nothing_changes_and_chance_is_seeded(text: str, seed: i
 
 @given(digits, digits, st.integers(0, 500))
 def test_what_is_put_around_a_text_does_not_depend_on_it(one: str, other: str, seed: int) -> None:
-    """The same chance puts the same around any text, so that a frame says nothing about the label. Digits are never misspelt."""
+    """Chance alone chooses a frame, so that it says nothing about the label. Digits are never misspelt."""
     first, second = (augmented(f"<{text}>", 6, seed=seed) for text in (one, other))
     assert [text.replace(f"<{one}>", f"<{other}>") for text in first] == second
 

@@ -94,7 +94,7 @@ def test_a_broken_tree_is_refused_by_line(tmp_path: Path, rows: list[str]) -> No
 
 
 def test_labelled_and_unlabelled_texts_share_a_file(tmp_path: Path) -> None:
-    chat = [{"role": "user", "content": "clean up"}, {"role": "assistant", "content": "done"}]
+    chat = [{"role": "user", "content": "clean up"}, {"role": "assistant", "content": "ok"}, {"role": "tool", "content": "42"}]
     path = written(
         tmp_path / "train_a.jsonl",
         {"id": "l", "text": "steal", "label": 1},
