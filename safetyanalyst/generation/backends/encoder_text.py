@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from safetyanalyst.generation.backends.embedded_features import FORMULAS
-from safetyanalyst.scenarios import Exchange, Message, Scenario, Trajectory, text_of
+from safetyanalyst.scenarios import Exchange, Message, Scenario, Step, Trajectory, text_of
 
 WINDOW = 160  # tokens of a chunk beside the head of the request
 _HEAD = 40  # tokens of the request that every chunk of a step repeats
@@ -74,23 +74,24 @@ def _chunks(scenario: Scenario, tokenize: Tokenize) -> Iterator[Chunk]:
 
 
 def _chunks_of_steps(trajectory: Trajectory, tokenize: Tokenize) -> Iterator[Chunk]:
-    steps = trajectory.steps()
-    opening = steps[0].context if steps else trajectory.messages
-    task = _tokens(opening, ("user",), tokenize)
-    yield from _windows(CONTEXT, (), task)
-    yield from _windows(CONTEXT, task[:_HEAD], _tokens(opening, ("system",), tokenize))
-    for step in steps:
-        if step.index and step.context:  # the user speaks again
-            task = _tokens(step.context, ("user",), tokenize) or task
+    task: list[int] = []  # the request in force
+    for step in (*trajectory.steps(), None):
+        context = step.context if step else trajectory.pending()
+        if asked := _tokens(context, ("user",), tokenize):
+            task = asked
             yield from _windows(CONTEXT, (), task)
-        deed = tokenize(_CAMEL.sub(" ", cleaned(text_of(step.action))))
-        results = _tokens(step.results, ("tool",), tokenize)
-        room = WINDOW - min(len(deed), _DEED)
-        yield Chunk(step.index, (task[:_HEAD], deed[:_DEED], results[:room]))
-        yield from _windows(step.index, task[:_HEAD], deed[_DEED:])
-        yield from _windows(step.index, task[:_HEAD], results[room:])
-    if steps:
-        yield from _windows(CONTEXT, task[:_HEAD], _tokens(trajectory.pending(), ("user", "tool"), tokenize))
+        yield from _windows(CONTEXT, task[:_HEAD], _tokens(context, ("system", "tool"), tokenize))
+        if step:
+            yield from _chunks_of_step(step, task[:_HEAD], tokenize)
+
+
+def _chunks_of_step(step: Step, head: list[int], tokenize: Tokenize) -> Iterator[Chunk]:
+    deed = tokenize(_CAMEL.sub(" ", cleaned(text_of(step.action))))
+    results = _tokens(step.results, ("tool",), tokenize)
+    room = WINDOW - min(len(deed), _DEED)
+    yield Chunk(step.index, (head, deed[:_DEED], results[:room]))
+    yield from _windows(step.index, head, deed[_DEED:])
+    yield from _windows(step.index, head, results[room:])
 
 
 def _tokens(messages: Iterable[Message], roles: Sequence[str], tokenize: Tokenize) -> list[int]:

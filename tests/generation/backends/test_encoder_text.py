@@ -61,14 +61,15 @@ turns = st.tuples(lengths, lengths, st.lists(lengths, max_size=3), st.none() | s
 
 @st.composite
 def trajectories(draw: st.DrawFn) -> Trajectory:
-    """A system message, the request, steps of a deed and its results, the user again here and there, perhaps at the end."""
+    """A system message, the request, steps of a deed and its results; the user, a system message or a stray result between."""
     writer = Writer()
     messages = [writer.message("system", draw(lengths)), writer.message("user", draw(st.integers(1, 300)))]
     for spoken, called, results, again in draw(st.lists(turns, max_size=4)):
         messages.append(writer.deed(spoken, called))
         messages += [writer.message("tool", n) for n in results]
         if again is not None:
-            messages.append(writer.message("user", again))
+            messages.append(writer.message(draw(st.sampled_from(("user", "system"))), again))
+            messages += [writer.message("tool", n) for n in results[:1]]  # belongs to no step
     return Trajectory(id="t", messages=tuple(messages))
 
 
