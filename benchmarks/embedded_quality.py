@@ -2,7 +2,7 @@
 
     python benchmarks/embedded_quality.py --data FOLDER [--out-of-fold OOF.jsonl] [--json]
 
-FOLDER holds `teacher/`, `prompts/` and `trajectories/`; OOF.jsonl is `out-of-fold.jsonl` of `safetyanalyst train encoder`. The
+FOLDER holds `teacher/`, `prompts/` and `trajectories/`; OOF.jsonl is `out-of-fold.jsonl` of `safetyanalyst train embedded`. The
 score is the product's own: trees by the shipped specialists, added up under the shipped policies. The baseline is a logistic
 regression on TF-IDF words and characters, trained on the same texts and labels; always-unsafe flags everything. Development
 sets are never trained on. Intervals are 95 % percentile bootstrap over scenarios.
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out-of-fold", type=Path)
     parser.add_argument("--config", default="embedded", help="run configuration of the specialists")
-    parser.add_argument("--training", default="encoder", help="training configuration: what the baselines learn from")
+    parser.add_argument("--training", default="embedded", help="training configuration: what the baselines learn from")
     parser.add_argument("--skip-decisions", action="store_true", help="trees only")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
@@ -86,8 +86,8 @@ def main() -> None:
 
 def training_texts(config: str, data: Path, taxonomy: Taxonomy) -> list[Any]:
     """Everything labelled that the specialists were trained from."""
-    from safetyanalyst.pipelines.encoder_config import load_train_config
-    from safetyanalyst.pipelines.encoder_training import read_texts
+    from safetyanalyst.pipelines.train import read_texts
+    from safetyanalyst.pipelines.train_config import load_train_config
 
     texts = read_texts(load_train_config(config), data, taxonomy)
     return [*texts.taught, *texts.labelled, *texts.contrast]

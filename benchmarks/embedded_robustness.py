@@ -4,7 +4,7 @@
 
 On development prompts, by seeded choice: texts of reassurance put before or behind prompts that are blocked; repetition,
 casing, white space, typos and harmless padding. On texts of this benchmark: scripts that training has not shown, and six
-languages beside English. With OOF.jsonl (`out-of-fold.jsonl` of `safetyanalyst train encoder`): pairs of prompts that share
+languages beside English. With OOF.jsonl (`out-of-fold.jsonl` of `safetyanalyst train embedded`): pairs of prompts that share
 their framing, of which only one is harmful. Intervals are 95 % percentile bootstrap over prompts, or over pairs.
 """
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out-of-fold", type=Path)
     parser.add_argument("--config", default="embedded", help="run configuration of the specialists")
-    parser.add_argument("--training", default="encoder", help="training configuration: names files and folds")
+    parser.add_argument("--training", default="embedded", help="training configuration: names files and folds")
     parser.add_argument("--policy", default="balanced")
     parser.add_argument("--prompts", type=int, default=200, help="development prompts of a sample")
     parser.add_argument("--seed", type=int, default=0, help="of the samples and the typos")

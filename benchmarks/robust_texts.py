@@ -1,6 +1,6 @@
 """What is put around texts, and how their letters are changed, to see whether decisions hold.
 
-The reassurances and paddings were written for this benchmark. None of them stands in `pipelines/encoder_augment.py`, which puts
+The reassurances and paddings were written for this benchmark. None of them stands in `pipelines/train_augment.py`, which puts
 others around training texts: what is measured is whether the lesson carries over, not whether the sentences were learned.
 """
 # ruff: noqa: RUF001 - words in other scripts

@@ -44,15 +44,15 @@ def _torch() -> Side | None:
         import torch
         from transformers import AutoModel
 
-        from safetyanalyst.pipelines.encoder_training import base_folder
+        from safetyanalyst.pipelines.train import base_folder
     except ImportError:
         return None
     from safetyanalyst.errors import ConfigError
-    from safetyanalyst.generation.backends.encoder_runtime import Vocabulary
-    from safetyanalyst.pipelines.encoder_config import load_train_config
+    from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
+    from safetyanalyst.pipelines.train_config import load_train_config
 
     try:
-        folder = base_folder(load_train_config("encoder").encoder)
+        folder = base_folder(load_train_config("embedded").encoder)
     except ConfigError:
         return None
     torch.set_num_threads(cores())

@@ -63,7 +63,7 @@ class Cases(NamedTuple):
 
 def cases(data: Path, out_of_fold: Path, training: str, taxonomy: Taxonomy) -> Cases:
     """The scenarios that both the teacher and the models of the folds have trees for, in the teacher's order."""
-    from safetyanalyst.pipelines.encoder_config import load_train_config
+    from safetyanalyst.pipelines.train_config import load_train_config
     from safetyanalyst.pipelines.train_data import folds_of, read_taught
 
     config = load_train_config(training)

@@ -121,6 +121,30 @@ class Leaf(NamedTuple):
     effect: Effect
 
 
+class SoftEffect(NamedTuple):
+    """An effect that a tree may hold, with probabilities in place of choices.
+
+    Attributes:
+        kind: Of the tree.
+        stakeholder: Canonical name.
+        action: Likewise.
+        effect: Likewise.
+        probability: That the tree holds it.
+        extent: Probability of each level, lowest first.
+        likelihood: Likewise.
+        immediate: Probability of "immediate".
+    """
+
+    kind: TreeKind
+    stakeholder: str
+    action: str
+    effect: str
+    probability: float
+    extent: tuple[float, ...]
+    likelihood: tuple[float, ...]
+    immediate: float
+
+
 class Tree(Record):
     """A harm tree or a benefit tree.
 

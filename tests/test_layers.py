@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "safetyanalyst"
 FLOORS = {
     "errors": 0, "version": 0, "records": 0.1, "resources": 0.1,
     "trees": 1, "taxonomy": 1.1, "scenarios": 1.2, "scenario_formats": 1.3,
-    "weights": 1.9, "features": 2, "weight_names": 2.1, "projection": 2.1,
+    "weights": 1.9, "features": 2, "soft_counts": 2.05, "weight_names": 2.1, "projection": 2.1,
     "links": 3.0, "constraints": 3.1, "fitting": 3.2, "descent": 3.3, "identification": 3.4, "aggregation": 3.5,
     "resampling": 3.55, "fit_facts": 3.55, "calibration": 3.56, "conformal": 3.57, "edits": 3.6, "pins": 3.7, "deployment": 3.8,
     "policy": 4, "steering": 4.05, "bootstrap": 4.1, "comparison": 4.2,

@@ -14,11 +14,11 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import AutoModel, BertConfig, BertModel
 
-from safetyanalyst.generation.backends.encoder_runtime import Vocabulary
-from safetyanalyst.pipelines import encoder_export
-from safetyanalyst.pipelines.encoder_config import BaseEncoder, Decoding
-from safetyanalyst.pipelines.encoder_network import Network, Sizes
-from safetyanalyst.pipelines.encoder_targets import Judgements
+from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
+from safetyanalyst.pipelines import train_export
+from safetyanalyst.pipelines.train_config import BaseEncoder, Decoding
+from safetyanalyst.pipelines.train_network import Network, Sizes
+from safetyanalyst.pipelines.train_targets import Judgements
 from safetyanalyst.scenarios import Exchange, Message, Prompt, Scenario, ToolCall, Trajectory
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import TREE_KINDS
@@ -94,8 +94,8 @@ def network(site: Path, *, seed: int = 0, std: float = 0.0, z: int = 16) -> Netw
 def write_weights(folder: Path, site: Path, texts: Sequence[Scenario] = (), *, seed: int = 0) -> Path:
     """Writes weights of a random network as training does; the words of the texts are the ones it knows."""
     made = network(site, seed=seed, std=0.3)
-    arrays = encoder_export.head_arrays(made, dict.fromkeys(TREE_KINDS, DECODING), encoder_export.seen_words(texts, 1))
-    encoder_export.save(folder, made, arrays, "tiny", TAXONOMY, site / PACKAGE / "model" / "tokenizer.json")
+    arrays = train_export.head_arrays(made, dict.fromkeys(TREE_KINDS, DECODING), train_export.seen_words(texts, 1))
+    train_export.save(folder, made, arrays, "tiny", TAXONOMY, site / PACKAGE / "model" / "tokenizer.json")
     return folder
 
 

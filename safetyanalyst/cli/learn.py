@@ -95,40 +95,20 @@ def _outcomes(
 @train_app.command("embedded")
 def train_embedded(
     data: Annotated[Path, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")],
-    out: Annotated[Path, typer.Option("--out", help="Where the weights go.", metavar="FILE.safetensors")],
-    config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="NAME|FILE")] = "embedded",
-    out_of_fold: Annotated[
-        Path | None,
-        typer.Option("--out-of-fold", help="Where trees predicted out of fold go, for `align`.", metavar="FILE.jsonl"),
-    ] = None,
-) -> None:
-    """Train the embedded specialists from teacher trees."""
-    from safetyanalyst.pipelines import train
-
-    trained = train.train_embedded(train.load_train_config(config), data, say=note)
-    train.save(trained, out)
-    if out_of_fold is not None:
-        train.save_out_of_fold(trained, out_of_fold)
-    typer.echo(json_line(trained.report.model_dump()))
-
-
-@train_app.command("encoder")
-def train_encoder(
-    data: Annotated[Path, typer.Option("--data", help="Folder that the configuration's files lie below.", metavar="FOLDER")],
     out: Annotated[Path, typer.Option("--out", help="Where weights, out-of-fold trees and report go.", metavar="FOLDER")],
     work: Annotated[
         Path, typer.Option("--work", help="Where a stopped run is kept; the same command goes on.", metavar="FOLDER")
     ] = Path("training-run"),
-    config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="NAME|FILE")] = "encoder",
+    config: Annotated[str, typer.Option("--config", help="Training configuration.", metavar="NAME|FILE")] = "embedded",
 ) -> None:
-    """Fine-tune the encoder specialists from teacher trees and labels; needs the extra `train`."""
+    """Fine-tune the embedded specialists from teacher trees and labels; needs the extra `train`."""
     from safetyanalyst.errors import ConfigError
-    from safetyanalyst.pipelines.encoder_config import load_train_config
+    from safetyanalyst.pipelines.train_config import load_train_config
 
     settings = load_train_config(config)
     try:
-        from safetyanalyst.pipelines import encoder_training
+        from safetyanalyst.pipelines import train
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed", expected="pip install 'safetyanalyst[train]'") from error
-    report = encoder_training.train_encoder(settings, data, work, out, say=note)
+    report = train.train_embedded(settings, data, work, out, say=note)
     typer.echo(json_line(report.model_dump()))

@@ -101,7 +101,6 @@ class TreeGenerator(Protocol):
 
 BACKENDS = {
     "embedded": "safetyanalyst.generation.backends.embedded:load",
-    "encoder": "safetyanalyst.generation.backends.encoder:load",
     "scripted": "safetyanalyst.generation.backends.scripted:load",
 }
 ENTRY_POINTS = "safetyanalyst.backends"  # other packages add generators under this group

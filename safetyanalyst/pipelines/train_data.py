@@ -10,16 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation import notation
-from safetyanalyst.generation.backends.embedded_features import N_BUCKETS, features_of
-from safetyanalyst.scenarios import Example, Message, ReadFailure, Scenario, Trajectory, read_examples
+from safetyanalyst.scenarios import Example, Message, Prompt, ReadFailure, Scenario, Trajectory, read_examples
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import HarmBenefitTree, Tree
-
-Floats = npt.NDArray[np.float64]
 
 
 class Taught(NamedTuple):
@@ -102,7 +98,7 @@ def read_unlabelled(paths: list[Path]) -> Iterator[Scenario]:
     for path in paths:
         _refuse_development(path)
         for item in read_examples(path):
-            if isinstance(item, Example) and item.label is None and not isinstance(item.scenario, Trajectory):
+            if isinstance(item, Example) and item.label is None and isinstance(item.scenario, Prompt):
                 yield item.scenario
 
 
@@ -134,17 +130,8 @@ def read_contrast(path: Path, taxonomy: Taxonomy, weight: float) -> Iterator[Lab
         )  # fmt: skip
 
 
-def feature_matrix(scenarios: list[Scenario]) -> sparse.csr_array:
-    """(n, buckets) text features, without document frequencies."""
-    rows = [features_of(scenario) for scenario in scenarios]
-    indptr = np.cumsum([0, *(len(row.buckets) for row in rows)])
-    data = np.concatenate([row.values for row in rows]) if rows else np.empty(0)
-    columns = np.concatenate([row.buckets for row in rows]) if rows else np.empty(0, np.int64)
-    return sparse.csr_array((data, columns, indptr), shape=(len(rows), N_BUCKETS))
-
-
 def folds_of(groups: list[str], n_folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """(n,) fold of every row; rows of one group share theirs."""
+    """(n,) fold of every row; rows of one group share theirs. With fewer groups than folds some folds are empty."""
     names = sorted(set(groups))
     assigned = np.random.default_rng(seed).permutation(len(names)) % n_folds
     fold = dict(zip(names, assigned, strict=True))

@@ -12,7 +12,7 @@ from benchmarks.languages import REQUESTS, Requests
 from safetyanalyst import resources
 from safetyanalyst.analyst import SafetyAnalyst
 from safetyanalyst.generation import Generation
-from safetyanalyst.pipelines import encoder_augment
+from safetyanalyst.pipelines import train_augment
 from safetyanalyst.policy import load_policy
 from safetyanalyst.scenarios import Example, Scenario, read_examples
 from safetyanalyst.taxonomy import load_taxonomy
@@ -114,7 +114,7 @@ def test_the_figures_can_be_printed_both_ways(analyst: SafetyAnalyst) -> None:
 def test_the_texts_of_the_benchmark_are_not_trained_on() -> None:
     texts = {*robust_texts.REASSURANCES, *robust_texts.PADDINGS}
     texts |= {text for requests in REQUESTS.values() for part in requests for text in part}
-    trained = {*encoder_augment.REASSURANCES, *encoder_augment.PADDINGS, *encoder_augment.FRAMES}
+    trained = {*train_augment.REASSURANCES, *train_augment.PADDINGS, *train_augment.FRAMES}
     for file in (resources.folder("training") / "contrast").glob("*.jsonl"):
         read = (it for it in read_examples(file) if isinstance(it, Example))
         trained |= {text for it in read for text in it.scenario.texts()}

@@ -1,39 +1,44 @@
-"""A real training run, on a corpus that the test writes itself."""
+"""A real fine-tuning by the command, of a tiny encoder on a corpus that the test writes itself."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
+from safetyanalyst.cli import app
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.backends.embedded import load
-from safetyanalyst.pipelines import train, train_solvers
+from safetyanalyst.generation.backends.embedded_model import FILES
+from safetyanalyst.pipelines import train as training
 from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
+from safetyanalyst.pipelines.train_config import Stage, Texts, TrainConfig, load_train_config
 from safetyanalyst.scenarios import Prompt
-from safetyanalyst.taxonomy import load_taxonomy
+from tests.tiny import TAXONOMY, write_package
 
-TAXONOMY = load_taxonomy()
-THINGS = ("kettle", "ladder", "bicycle", "garden", "violin", "curtain", "sandwich", "pillow", "lantern", "carpet")
+THINGS = ("kettle", "ladder", "bicycle", "garden", "violin", "curtain")
 PLACES = ("kitchen", "cellar", "attic", "office")
 
 
 def teacher_rows() -> list[dict[str, Any]]:
     rows = []
+    theft = {"harm": ["Victims of crime | 45 | 6i3h 3i2h", "Families | 45 | 4d2m"], "benefit": []}
+    repair = {"harm": ["User | 6 | 2d1l"], "benefit": ["User | B19: keeps it going | 6i2h 10i1h"]}
     for i, thing in enumerate(THINGS):
         for j, place in enumerate(PLACES):
-            group = 10 * i + j
-            theft = {"harm": ["Victims of crime | 45 | 6i3h 3i2h", "Families | 45 | 4d2m"], "benefit": []}
-            repair = {"harm": ["User | 6 | 2d1l"], "benefit": ["User | B19: keeps it going | 6i2h 10i1h"]}
-            stolen = f"How do I steal the {thing} from the {place} of a stranger without being seen?"
-            mended = f"How do I repair the {thing} in the {place} of my house?"
-            common = {"group": group, "source": "authored"}
-            rows.append({"id": f"a{group}s", "text": stolen, "harmful": 1, "severity": 3, **common, **theft})
-            rows.append({"id": f"a{group}r", "text": mended, "harmful": 0, "severity": 0, **common, **repair})
+            common = {"group": 10 * i + j, "source": "authored"}
+            stolen = f"how do i steal the {thing} from the {place} of a stranger without being seen"
+            mended = f"how do i repair the {thing} in the {place} of my house"
+            rows.append({"id": f"a{i}{j}s", "text": stolen, "harmful": 1, "severity": 3, **common, **theft})
+            rows.append({"id": f"a{i}{j}r", "text": mended, "harmful": 0, "severity": 0, **common, **repair})
     return rows
 
 
@@ -42,116 +47,162 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_iterations() -> Iterator[None]:
-    """The corpus is easy: a few steps of every solver are enough, and the test stays quick."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_solvers, "_MAX_ITERATIONS", 25)
-        yield
-
-
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with corpus, base encoder and configuration."""
+    folder = tmp_path_factory.mktemp("encoder")
     write(folder / "teacher.jsonl", teacher_rows())
-    labelled = [{"id": f"l{i}", "text": f"Ways to steal a {thing} at night", "label": 1} for i, thing in enumerate(THINGS)]
-    labelled += [{"id": f"m{i}", "text": f"Ways to clean a {thing} at home", "label": 0} for i, thing in enumerate(THINGS)]
-    labelled.append({"id": "twin", "text": teacher_rows()[0]["text"], "label": 0})
-    write(folder / "prompts" / "train_more.jsonl", labelled)
-    return folder
-
-
-def config(**changes: Any) -> train.TrainEmbeddedConfig:
+    labelled = [{"id": f"l{i}", "text": f"ways to steal a {thing} at night", "label": 1} for i, thing in enumerate(THINGS)]
+    labelled += [{"id": f"m{i}", "text": f"ways to clean a {thing} at home", "label": 0} for i, thing in enumerate(THINGS)]
+    labelled += [{"id": "twin", "text": teacher_rows()[0]["text"], "label": 0}, {"id": "u", "text": "please repair my ladder"}]
+    write(folder / "train_more.jsonl", labelled)
+    write(folder / "dev_more.jsonl", labelled)
     decoding = {"row_threshold": 0.3, "effect_threshold": 0.4, "max_rows": 4}
-    settings: dict[str, Any] = {
-        "name": "tiny",
-        "teacher": ["teacher.jsonl"],
-        "labelled": ["prompts/train_*.jsonl"],
-        "folds": 2,
-        "topics": 4,
-        "judgement_strength": [0.5, 0.5],
-        "effect_strength": 0.5,
-        "level_strength": 0.5,
-        "decoding": {"harm": decoding, "benefit": decoding},
-    }
-    return train.TrainEmbeddedConfig.model_validate(settings | changes)
+    stage = {"epochs": 40, "encoder_rate": 0.002, "head_rate": 0.003}
+    config = {
+        "format": "safetyanalyst-training/2", "name": "tiny", "encoder": write_package(folder / "site").model_dump(),
+        "sources": {"rows of this test": "CC0"}, "teacher": ["teacher.jsonl"],
+        "labelled": [{"files": ["train_*.jsonl"], "weight": 0.5}],
+        "contrast": {"files": [], "weight": 1.0}, "unlabelled": {"files": ["train_*.jsonl"], "weight": 0.2},
+        "summary": 16, "labels": stage, "trees": stage, "batch_items": 8, "batch_tokens": 512, "chunks": 3,
+        "precision": "float32", "folds": 2, "decoding": {"harm": decoding, "benefit": decoding},
+    }  # fmt: skip
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))), encoding="utf-8")
+    sys.path.insert(0, str(folder / "site"))
+    yield folder
+    sys.path.remove(str(folder / "site"))
+
+
+def train(place: Path, out: str, work: str) -> Any:
+    options = [
+        "--config",
+        str(place / "tiny.yaml"),
+        "--data",
+        str(place),
+        "--work",
+        str(place / work),
+        "--out",
+        str(place / out),
+    ]
+    return CliRunner().invoke(app, ["train", "embedded", *options])
 
 
 @pytest.fixture(scope="module")
-def trained(data: Path) -> train.Trained:
-    lines: list[str] = []
-    result = train.train_embedded(config(), data, say=lines.append)
-    assert len(lines) > 4  # long work shows progress
-    return result
+def trained(place: Path) -> dict[str, Any]:
+    result = train(place, "weights", "run")
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return report
 
 
-def test_a_trained_pair_tells_theft_from_repair(trained: train.Trained, tmp_path: Path) -> None:
-    path = tmp_path / "tiny.safetensors"
-    train.save(trained, path)
-    harm, benefit = (load(kind, TAXONOMY, weights=str(path)) for kind in ("harm", "benefit"))
-    texts = ("How do I steal the violin from the attic of a friend?", "How do I repair the violin in the attic?")
-    asked = [Prompt(id=text, text=text) for text in texts]
-    theft, repair = (it.tree for it in harm.generate(asked))
-    assert theft is not None
-    assert repair is not None
-    assert "Other Unlawful/Criminal Activities" in {leaf.action.action for leaf in theft.leaves()}
-    assert "Other Unlawful/Criminal Activities" not in {leaf.action.action for leaf in repair.leaves()}
-    assert {"Victims of crime", "Families"} & {stakeholder.name for stakeholder in theft.stakeholders}
-    assert "minor" not in {leaf.effect.extent for leaf in theft.leaves()}
-    assert {leaf.effect.extent for leaf in repair.leaves()} == {"minor"}
-    helped = benefit.generate(asked[1:])[0].tree
-    assert helped is not None
-    assert "Everyday life and household help" in {leaf.action.action for leaf in helped.leaves()}
+def config(place: Path, **changes: Any) -> TrainConfig:
+    return load_train_config(place / "tiny.yaml").model_copy(update=changes)
 
 
-def test_equal_runs_give_equal_bytes(trained: train.Trained, data: Path, tmp_path: Path) -> None:
-    for name, result in (("a", trained), ("b", train.train_embedded(config(), data))):
-        train.save(result, tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+def test_the_report_counts_what_was_read(trained: dict[str, Any], place: Path) -> None:
+    assert trained["taught"] == len(teacher_rows())
+    assert trained["labelled"] == 2 * len(THINGS)  # the twin of a teacher text is left out
+    assert trained["out_of_fold_auroc"] > 0.9
+    assert json.loads((place / "weights" / "report.json").read_text()) == trained
 
 
-def test_every_teacher_text_gets_a_tree_out_of_fold_that_align_can_read(trained: train.Trained, tmp_path: Path) -> None:
-    path = tmp_path / "oof.jsonl"
-    train.save_out_of_fold(trained, path)
-    rows = list(read_trees(path, TAXONOMY))
-    assert all(isinstance(row, StoredTrees) and not row.defects for row in rows)
-    assert [row.id for row in rows] == [row["id"] for row in teacher_rows()]
-    assert trained.report.out_of_fold_auroc is not None
-    assert trained.report.out_of_fold_auroc > 0.9
+def test_the_card_names_sources_counts_and_files(trained: dict[str, Any], place: Path) -> None:
+    card = (place / "weights" / "training.md").read_text(encoding="utf-8")
+    for name in FILES:
+        assert hashlib.sha256((place / "weights" / name).read_bytes()).hexdigest() in card
+    assert "| rows of this test | CC0 |" in card
+    assert f"| with teacher trees | {trained['taught']} |" in card
+    assert f"AUROC of the judgement on teacher texts, out of fold: {trained['out_of_fold_auroc']:.3f}." in card
+    for k, fold in enumerate(trained["held_out_loss"]):
+        assert f"| fold {k + 1} | {fold[0]:.3f} |" in card
 
 
-def test_a_text_that_the_teacher_saw_is_not_counted_again(trained: train.Trained) -> None:
-    assert (trained.report.taught, trained.report.labelled) == (2 * len(THINGS) * len(PLACES), 2 * len(THINGS))
+def test_more_folds_than_groups_are_refused(place: Path) -> None:
+    with pytest.raises(ConfigError, match=r"folds.*one fold a group"):
+        training.train_embedded(config(place, folds=1000), place, place / "folds", place / "none")
 
 
-def test_pairs_of_one_group_stay_on_one_side() -> None:
-    groups = [f"g{i // 2}" for i in range(40)]
-    fold = train.folds_of(groups, 5, seed=3)
-    assert all(fold[i] == fold[i + 1] for i in range(0, 40, 2))
-    assert set(fold) == set(range(5))
-    assert list(train.folds_of(groups, 5, seed=3)) == list(fold)
+@pytest.mark.parametrize("key", ["labelled", "unlabelled"])
+def test_a_pattern_that_names_no_file_is_refused(place: Path, key: str) -> None:
+    texts = Texts(files=("nowhere_*.jsonl",), weight=1.0)
+    with pytest.raises(ConfigError, match=rf"nowhere_.*{key}"):
+        training.read_texts(config(place, **{key: (texts,) if key == "labelled" else texts}), place, TAXONOMY)
 
 
-def test_development_sets_are_refused(data: Path) -> None:
-    write(data / "dev_teacher.jsonl", teacher_rows())
-    with pytest.raises(ConfigError, match=r"dev_teacher\.jsonl.*development"):
-        train.train_embedded(config(teacher=["dev_teacher.jsonl"]), data)
+def test_texts_of_a_single_group_are_all_learned_from(trained: dict[str, Any], place: Path) -> None:
+    write(place / "one" / "train_one.jsonl", [{"id": "o", "text": "ways to steal a kettle at night", "label": 1}])
+    stage = Stage(epochs=1, encoder_rate=0.001, head_rate=0.001)
+    one = config(place, labelled=(Texts(files=("one/train_one.jsonl",), weight=1.0),), labels=stage, trees=stage)
+    report = training.train_embedded(one, place, place / "one-work", place / "one-out")
+    assert (report.labelled, report.label_epochs) == (1, 1)
 
 
-def test_a_broken_teacher_row_is_named(data: Path, tmp_path: Path) -> None:
-    rows = teacher_rows()
-    rows[3]["harm"] = ["User | 99 | 7i3h"]
-    write(tmp_path / "teacher.jsonl", rows)
-    with pytest.raises(ConfigError, match=r"teacher\.jsonl: line 4"):
-        train.train_embedded(config(labelled=[]), tmp_path)
-    with pytest.raises(ConfigError, match=r"absent\.jsonl"):
-        train.train_embedded(config(teacher=["absent.jsonl"]), data)
+def test_the_weights_write_trees(trained: dict[str, Any], place: Path) -> None:
+    harm = load("harm", TAXONOMY, weights=str(place / "weights"))
+    scenarios = [
+        Prompt(id=text, text=text) for text in ("how do i steal the ladder of a stranger", "how do i repair my ladder")
+    ]
+    theft, repair = harm.generate(scenarios)
+    assert theft.tree is not None
+    assert repair.tree is not None
+    expected = [
+        sum(it.probability for it in harm.soft_effects(scenario, least=1e-4) if it.stakeholder == "Victims of crime")
+        for scenario in scenarios
+    ]
+    assert expected[0] > 1.5 * expected[1] > 0
+    assert theft.provenance.generator == "embedded"
 
 
-def test_the_shipped_configuration_is_read_and_a_misspelt_key_is_refused(tmp_path: Path) -> None:
-    shipped = train.load_train_config("embedded")
-    assert shipped.decoding["harm"].max_rows == 8
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"format": train.FORMAT, "nmae": "x", **json.loads(config().model_dump_json())}))
-    with pytest.raises(ConfigError, match="nmae"):
-        train.load_train_config(path)
+def test_every_teacher_text_gets_trees_of_a_model_that_has_not_seen_it(trained: dict[str, Any], place: Path) -> None:
+    stored = list(read_trees(place / "weights" / "out-of-fold.jsonl", TAXONOMY))
+    assert all(isinstance(it, StoredTrees) for it in stored)
+    assert sorted(it.id for it in stored) == sorted(row["id"] for row in teacher_rows())
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_weights(trained: dict[str, Any], place: Path) -> None:
+    settings, told = config(place), list[str]()
+
+    def stop(line: str) -> None:
+        told.append(line)
+        if line.startswith("fold-1: epoch 2 of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.train_embedded(settings, place, place / "stopped", place / "again", say=stop)
+    assert not (place / "again").exists()
+    gone_on: list[str] = []
+    training.train_embedded(settings, place, place / "stopped", place / "again", say=gone_on.append)
+    assert not [
+        line
+        for line in gone_on
+        if line.startswith(("labels: epoch", "fold-0: epoch", "fold-1: epoch 1 of", "fold-1: epoch 2 of"))
+    ]
+    assert [line for line in gone_on if line.startswith("fold-1: epoch 3 of")]
+    first, second = (load_file(place / name / "heads.safetensors") for name in ("weights", "again"))
+    assert first.keys() == second.keys()
+    assert all((first[name] == second[name]).all() for name in first)
+    assert (place / "weights" / "encoder.onnx").read_bytes() == (place / "again" / "encoder.onnx").read_bytes()
+
+
+def test_the_folder_of_another_run_is_refused(trained: dict[str, Any], place: Path) -> None:
+    with pytest.raises(ConfigError, match="another configuration"):
+        training.train_embedded(config(place, seed=5), place, place / "run", place / "other")
+
+
+def test_development_sets_and_other_encoders_are_refused(place: Path) -> None:
+    labelled = load_train_config(place / "tiny.yaml").labelled[0].model_copy(update={"files": ("dev_*.jsonl",)})
+    with pytest.raises(ConfigError, match="development set"):
+        training.read_texts(config(place, labelled=(labelled,)), place, TAXONOMY)
+    encoder = load_train_config(place / "tiny.yaml").encoder
+    with pytest.raises(ConfigError, match="another model"):
+        training.base_folder(encoder.model_copy(update={"sha256": "0" * 64}))
+    with pytest.raises(ConfigError, match="not installed"):
+        training.base_folder(encoder.model_copy(update={"package": "no_such_package"}))
+
+
+def test_the_shipped_configuration_reads_its_contrast_prompts() -> None:
+    settings = load_train_config("embedded")
+    texts = training.read_contrast_sheets(settings, TAXONOMY)
+    assert len(texts) > 16_000
+    assert 0.4 < sum(it.label for it in texts) / len(texts) < 0.55
+    assert len({it.scenario.texts() for it in texts}) > 0.99 * len(texts)

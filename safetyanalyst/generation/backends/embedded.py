@@ -1,7 +1,8 @@
-"""The embedded specialists: harm and benefit trees for any scenario on a CPU, from weights that ship with the package.
+"""The embedded specialists: harm and benefit trees on a CPU, from weights that ship with the package.
 
-They write no text: a small learned model predicts rows of a tree (see `embedded_heads`). What they cannot read they say: a text
-in a script or language they have not seen gives no tree, which the policy sends to review.
+They write no text: a fine-tuned sentence encoder reads the scenario (`embedded_text`, `embedded_runtime`), and learned heads
+predict the rows of a tree (`embedded_heads`). What they cannot read they say: a text in a script or language they have not seen
+gives no tree, which the policy sends to review.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import numpy as np
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation import Generation
-from safetyanalyst.generation.backends.embedded_heads import WEIGHTS, EmbeddedModel, Floats, Row
-from safetyanalyst.scenarios import Scenario, Trajectory
+from safetyanalyst.generation.backends.embedded_heads import Floats, Row
+from safetyanalyst.generation.backends.embedded_model import WEIGHTS, EmbeddedModel, Reading
+from safetyanalyst.scenarios import Scenario
 from safetyanalyst.taxonomy import Taxonomy
-from safetyanalyst.trees import Action, Defect, Effect, Provenance, Stakeholder, Tree, TreeKind
+from safetyanalyst.trees import Action, Defect, Effect, Provenance, SoftEffect, Stakeholder, Tree, TreeKind
 from safetyanalyst.version import __version__
 
 _MIN_FAMILIARITY = 0.45  # below: not a language or kind of text that training has shown
@@ -38,7 +40,7 @@ class EmbeddedSpecialist:
         self.model = model
         self.taxonomy = taxonomy
         self._heads = model.heads[kind]
-        if self._heads.pairs.shape[1] > len(taxonomy.actions(kind)) or len(self._heads.effects) != len(taxonomy.effects(kind)):
+        if self._heads.pairs.shape[1] > len(taxonomy.actions(kind)) or self._heads.n_effects != len(taxonomy.effects(kind)):
             raise BackendError(f"the embedded specialists were trained on another taxonomy than {taxonomy.label}")
         self._provenance = Provenance(
             generator="embedded",
@@ -50,30 +52,56 @@ class EmbeddedSpecialist:
 
     def generate(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         """A tree for every scenario, in order; see `TreeGenerator`."""
-        return [self._generate(scenario) for scenario in scenarios]
+        readings = self.model.read(scenarios)
+        return [self._generation(scenario.id, it) for scenario, it in zip(scenarios, readings, strict=True)]
 
-    def _generate(self, scenario: Scenario) -> Generation:
-        try:
-            tree, defects = self._tree(scenario)
-        except Exception as error:  # whatever a hostile text does to one scenario stays with it
-            found = f"{type(error).__name__}: {error}"[:200]
-            tree, defects = None, [Defect(code="generation_failed", path=self.kind, found=found)]
+    def soft_effects(self, scenario: Scenario, least: float = 0.02) -> list[SoftEffect]:
+        """Every effect that the tree may hold, with probabilities, for expected counts in place of counts.
+
+        Args:
+            scenario: What is judged.
+            least: Effects less probable are left out.
+
+        Raises:
+            BackendError: The scenario cannot be read.
+        """
+        (reading,) = self.model.read([scenario])
+        if isinstance(reading, Exception):
+            raise BackendError(f"{scenario.id} cannot be read: {reading}") from reading
+        actions, effects = self.taxonomy.actions(self.kind), self.taxonomy.effects(self.kind)
+        return [
+            SoftEffect(
+                self.kind, self.model.stakeholders[it.stakeholder], actions[it.action].name, effects[it.effect].name,
+                it.probability, tuple(map(float, it.extent)), tuple(map(float, it.likelihood)), it.immediate,
+            )
+            for it in self._heads.soft(reading.z, least)
+        ]  # fmt: skip
+
+    def _generation(self, scenario_id: str, reading: Reading | Exception) -> Generation:
+        tree, defects = self._tree(reading)
         return Generation(
-            scenario_id=scenario.id, kind=self.kind, tree=tree, defects=tuple(defects), provenance=self._provenance
+            scenario_id=scenario_id, kind=self.kind, tree=tree, defects=tuple(defects), provenance=self._provenance
         )
 
-    def _tree(self, scenario: Scenario) -> tuple[Tree | None, list[Defect]]:
-        reading = self.model.read(scenario)
+    def _tree(self, reading: Reading | Exception) -> tuple[Tree | None, list[Defect]]:
+        if isinstance(reading, Exception):
+            found = f"{type(reading).__name__}: {reading}"[:200]
+            return None, [Defect(code="generation_failed", path=self.kind, found=found)]
         if reading.familiarity < _MIN_FAMILIARITY:
             found = f"{reading.familiarity:.0%} of the words are known"
             return None, [Defect(code="unfamiliar_input", path=self.kind, found=found)]
         rows = self._heads.rows(reading.z)
-        evidence = self._evidence(scenario, {row.action for row in rows}) if isinstance(scenario, Trajectory) else {}
-        return tree_of(rows, self.kind, self.model.stakeholders, self.taxonomy, evidence), []
+        evidence = self._evidence(reading, {row.action for row in rows})
+        tree = tree_of(rows, self.kind, self.model.stakeholders, self.taxonomy, evidence)
+        if reading.is_whole:
+            return tree, []
+        return tree.model_copy(update={"lost": 1}), [
+            Defect(code="elided_input", path=self.kind, found="too long to be read whole")
+        ]
 
-    def _evidence(self, scenario: Trajectory, actions: set[int]) -> dict[int, tuple[int, ...]]:
+    def _evidence(self, reading: Reading, actions: set[int]) -> dict[int, tuple[int, ...]]:
         """For each action the steps that speak of it most."""
-        scores: Floats = np.array([self._heads.action_scores(z) for z in self.model.read_steps(scenario)])
+        scores: Floats = np.array([self._heads.action_scores(z) for z in reading.steps])
         if not len(scores):
             return {}
         return {
@@ -126,7 +154,7 @@ def load(kind: TreeKind, taxonomy: Taxonomy, *, weights: str = "") -> EmbeddedSp
     Args:
         kind: "harm" or "benefit".
         taxonomy: What its trees may say.
-        weights: Another safetensors file than the package's own.
+        weights: Another folder than the package's own, as `safetyanalyst train embedded` writes it.
     """
     return EmbeddedSpecialist(kind, _model(Path(weights) if weights else WEIGHTS), taxonomy)
 

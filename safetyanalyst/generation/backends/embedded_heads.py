@@ -1,37 +1,26 @@
-"""The learned model behind the embedded specialists: text features -> a few dozen projections -> a tree, head by head.
+"""The learned heads of the embedded specialists: vectors of chunks -> a summary of the scenario -> a tree, in numpy.
 
-    z = standardised [topics | judgements](x)              x: sparse text features
-    rows      P(s, a | z)  = sigmoid(z.U_a + z.V_s + M_sa)   stakeholder s, action a
-    effects   P(e | row, z)  = sigmoid(z.E_e + B_ae + C_se)
-    extent, likelihood, immediacy: cumulative logits, linear in z and in what the row and the effect are
+    z   = tanh(W [v_0 | sum_i a_i v_i | max_i v_i | r] + b),  a = softmax(v q)
+    rows      logit P(s, a)     = U_a z + V_s z + M_sa + sum_k (G z)_k S_sk T_ak      stakeholder s, action a
+    effects   logit P(e | s, a) = E relu(A z + B_a + C_s)
+    levels    cumulative logits = L relu(A z + B_a + C_s + D_e), one head each for extent, likelihood, immediacy
 
-The judgements are linear classifiers of the whole text (is it harmful, how severe, which action groups); they enter every head,
-so that intent moves likelihood and extent. Nothing else decides: the verdict is computed from the tree alone. All weights are
-learned (`pipelines.train`), none is a stored text.
+`pipelines.train_network` trains them. Nothing else decides: the verdict is computed from the tree alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from safetyanalyst.errors import BackendError
-from safetyanalyst.generation.backends.embedded_features import TextFeatures, features_of, features_of_steps, words_of
-from safetyanalyst.scenarios import Scenario, Trajectory
-from safetyanalyst.trees import TREE_KINDS, TreeKind
+from safetyanalyst.trees import TreeKind
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[np.generic]]
-WEIGHTS = Path(__file__).parent / "weights" / "embedded.safetensors"
-_READINGS = 128  # scenarios remembered between the two specialists
-SEEN_BITS = 20  # size of the set of seen words
+_MAX_EFFECTS = 4  # of a row
 
 
 class Row(NamedTuple):
@@ -57,20 +46,59 @@ class PredictedEffect(NamedTuple):
     likelihood: int
 
 
-class Reading(NamedTuple):
-    """A scenario as the model sees it.
+class PredictedSoftEffect(NamedTuple):
+    """An effect that a tree may hold, with probabilities in place of choices.
 
     Attributes:
-        scenario: What was read.
-        z: (k,) projections.
-        familiarity: Share of its words that occurred in training.
-        steps: (k,) projections of every step of a trajectory, filled when evidence is first asked for.
+        stakeholder: Index, as in `Row`.
+        action: Likewise.
+        effect: Likewise.
+        probability: That the tree holds it.
+        extent: (levels,) probability of each, lowest first.
+        likelihood: Likewise.
+        immediate: Probability of "immediate".
     """
 
-    scenario: Scenario
-    z: Floats
-    familiarity: float
-    steps: list[Floats]
+    stakeholder: int
+    action: int
+    effect: int
+    probability: float
+    extent: Floats
+    likelihood: Floats
+    immediate: float
+
+
+class Summary:
+    """Vectors of chunks -> z.
+
+    Args:
+        arrays: Weights by name.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._query = _get(arrays, "query")
+        self._steps = _get(arrays, "steps.weight")
+        self._weight, self._bias = _get(arrays, "summary.weight"), _get(arrays, "summary.bias")
+
+    @property
+    def width(self) -> int:
+        """Of the vectors of chunks."""
+        return len(self._query)
+
+    def __call__(self, vectors: Floats, steps: Floats, relations: Floats) -> Floats:
+        """z: (k,).
+
+        Args:
+            vectors: (chunks, width), the request first.
+            steps: (chunks, step features).
+            relations: (scenario features,).
+        """
+        v = vectors + steps @ self._steps.T
+        scores = v @ self._query
+        odds = np.exp(scores - scores.max())
+        pooled = np.concatenate((v[0], (odds / odds.sum()) @ v, v.max(axis=0), relations))
+        z: Floats = np.tanh(self._weight @ pooled + self._bias)
+        return z
 
 
 class TreeHeads:
@@ -79,137 +107,98 @@ class TreeHeads:
     Args:
         arrays: Weights by name.
         kind: "harm" or "benefit".
+        n_extents: Levels of extent.
     """
 
-    def __init__(self, arrays: Arrays, kind: TreeKind) -> None:
+    def __init__(self, arrays: Arrays, kind: TreeKind, n_extents: int) -> None:
         def get(name: str) -> Floats:
-            return np.asarray(arrays[f"{kind}.{name}"], np.float64)
+            return _get(arrays, f"heads.{kind}.{name}")
 
-        self.actions, self.stakeholders, self.pairs = get("actions"), get("stakeholders"), get("pairs")
-        self.effects = get("effects")
-        self.levels = {name: get(name) for name in ("extent", "likelihood", "immediacy")}
-        self.row_threshold, self.effect_threshold, self.max_rows = get("decode")
+        self.actions, self.stakeholders, self.pairs = get("actions.weight"), get("stakeholders.weight"), get("pairs")
+        self._gate, self._of_stakeholder, self._of_action = get("gate.weight"), get("of_stakeholder"), get("of_action")
+        self._row, self._row_bias = get("row.weight"), get("row.bias")
+        self._row_action, self._row_stakeholder = get("row_action.weight"), get("row_stakeholder.weight")
+        self._row_effect = get("row_effect.weight")
+        self._effects, self._effects_bias = get("effects.weight"), get("effects.bias")
+        self._levels, self._levels_bias = get("levels.weight"), get("levels.bias")
+        self._n_extents = n_extents
+        self.row_threshold, self.effect_threshold, max_rows = (float(it) for it in get("decode"))
+        self.max_rows = int(max_rows)
 
-    def rows(self, z: Floats) -> list[Row]:
-        """The rows of the tree for one projected text, most probable first.
+    @property
+    def n_effects(self) -> int:
+        """Effects that the heads tell apart."""
+        return len(self._effects)
 
-        Args:
-            z: (k,) with a constant 1 at the end.
-        """
-        p = _sigmoid((self.actions @ z)[None, :] + (self.stakeholders @ z)[:, None] + self.pairs)
-        order = np.argsort(-p, axis=None, kind="stable")[: int(self.max_rows)]
-        chosen = [np.unravel_index(i, p.shape) for i in order]
-        above = [(s, a) for s, a in chosen if p[s, a] >= self.row_threshold] or chosen[:1]
-        return [Row(int(s), int(a), self._effects(z, int(s), int(a))) for s, a in above]
+    def pair_probabilities(self, z: Floats) -> Floats:
+        """(stakeholders, actions)."""
+        shared = (self._of_stakeholder * (self._gate @ z)) @ self._of_action.T
+        return _sigmoid((self.actions @ z)[None, :] + (self.stakeholders @ z)[:, None] + self.pairs + shared)
 
     def action_scores(self, z: Floats) -> Floats:
         """(actions,) how much a text speaks of each action."""
         scores: Floats = self.actions @ z
         return scores
 
-    def _effects(self, z: Floats, s: int, a: int) -> tuple[PredictedEffect, ...]:
-        row = row_features(z, s, a, len(self.pairs), self.pairs.shape[1])
-        p = _sigmoid(self.effects @ row)
+    def rows(self, z: Floats) -> list[Row]:
+        """The rows of the tree, most probable first: those above the threshold, and always the most probable one."""
+        p = self.pair_probabilities(z)
+        order = np.argsort(-p, axis=None, kind="stable")[: self.max_rows]
+        chosen = [divmod(int(i), p.shape[1]) for i in order]
+        above = [(s, a) for s, a in chosen if p[s, a] >= self.row_threshold] or chosen[:1]
+        return [Row(s, a, self._chosen_effects(z, s, a)) for s, a in above]
+
+    def soft(self, z: Floats, least: float) -> Iterator[PredictedSoftEffect]:
+        """Every effect that the tree holds with at least this probability, its row's probability included."""
+        p = self.pair_probabilities(z)
+        for s, a in zip(*(map(int, axis) for axis in np.nonzero(p >= least)), strict=True):
+            state = self._state(z, s, a)
+            joint = p[s, a] * self._effect_probabilities(state)
+            for e in map(int, np.flatnonzero(joint >= least)):
+                above = _sigmoid(self._level_logits(state, e))
+                extent, likelihood = _levels_of(above[: self._n_extents - 1]), _levels_of(above[self._n_extents - 1 : -1])
+                yield PredictedSoftEffect(s, a, e, float(joint[e]), extent, likelihood, float(above[-1]))
+
+    def _state(self, z: Floats, s: int, a: int) -> Floats:
+        state: Floats = self._row @ z + self._row_bias + self._row_action[a] + self._row_stakeholder[s]
+        return state
+
+    def _effect_probabilities(self, state: Floats) -> Floats:
+        return _sigmoid(self._effects @ np.maximum(state, 0.0) + self._effects_bias)
+
+    def _level_logits(self, state: Floats, e: int) -> Floats:
+        logits: Floats = self._levels @ np.maximum(state + self._row_effect[e], 0.0) + self._levels_bias
+        return logits
+
+    def _chosen_effects(self, z: Floats, s: int, a: int) -> tuple[PredictedEffect, ...]:
+        state = self._state(z, s, a)
+        p = self._effect_probabilities(state)
         chosen = np.flatnonzero(p >= self.effect_threshold)
         best = chosen if len(chosen) else np.array([int(p.argmax())])
-        best = best[np.argsort(-p[best], kind="stable")][:4]
-        return tuple(self._levels(row, int(e)) for e in best)
+        best = best[np.argsort(-p[best], kind="stable")][:_MAX_EFFECTS]
+        return tuple(self._chosen_levels(state, int(e)) for e in best)
 
-    def _levels(self, row: Floats, e: int) -> PredictedEffect:
-        x = np.concatenate((row, np.eye(len(self.effects))[e]))
-        level = {name: int((weights @ x > 0).sum()) for name, weights in self.levels.items()}
-        return PredictedEffect(e, level["immediacy"], level["extent"], level["likelihood"])
-
-
-class EmbeddedModel:
-    """Projections and heads, read from one safetensors file.
-
-    Args:
-        arrays: Weights by name.
-        metadata: Names of what the indices mean.
-        digest: sha256 of the file, hex.
-    """
-
-    def __init__(self, arrays: Arrays, metadata: Mapping[str, str], digest: str) -> None:
-        self.metadata = dict(metadata)
-        self.digest = digest
-        self.stakeholders = tuple(metadata["stakeholders"].split("|"))
-        scale = np.asarray(arrays["projection.scale"], np.float32)
-        self._projection = np.asarray(arrays["projection.values"], np.int8)
-        self._scale = scale.astype(np.float64)
-        self._center = np.asarray(arrays["projection.center"], np.float64)
-        self._idf = np.asarray(arrays["idf"], np.float32)
-        self._seen = np.unpackbits(np.asarray(arrays["seen"], np.uint8)).astype(bool)
-        self._readings: dict[int, Reading] = {}
-        self.heads = {kind: TreeHeads(arrays, kind) for kind in TREE_KINDS}
-
-    @classmethod
-    def load(cls, path: Path = WEIGHTS) -> EmbeddedModel:
-        """Reads the weights.
-
-        Raises:
-            BackendError: There is no such file, or it is not one of ours.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        if not path.is_file():
-            raise BackendError(f"there are no weights of the embedded specialists at {path}")
-        try:
-            with safe_open(path, "numpy") as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-                about = json.loads((file.metadata() or {})["about"])
-            return cls(arrays, about, hashlib.sha256(path.read_bytes()).hexdigest())
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise BackendError(f"{path} does not hold weights of the embedded specialists: {error}") from error
-
-    def read(self, scenario: Scenario) -> Reading:
-        """Reads a scenario once, for whichever specialist asks first."""
-        known = self._readings.get(id(scenario))
-        if known is None or known.scenario is not scenario:
-            z = self.project(features_of(scenario))
-            known = Reading(scenario, z, self.familiarity(scenario.texts()), [])
-            self._readings[id(scenario)] = known
-            if len(self._readings) > _READINGS:
-                self._readings.pop(next(iter(self._readings)))
-        return known
-
-    def read_steps(self, trajectory: Trajectory) -> list[Floats]:
-        """(k,) projections of every step, likewise read once."""
-        steps = self.read(trajectory).steps
-        if not steps:
-            steps.extend(map(self.project, features_of_steps(trajectory)))
-        return steps
-
-    def project(self, features: TextFeatures) -> Floats:
-        """z: (k,) standardised projections of a text, with a constant 1 at the end."""
-        weighted = features.values * self._idf[features.buckets]
-        raw = (weighted @ self._projection[features.buckets].astype(np.float64)) * self._scale
-        return np.append(np.clip(raw - self._center, -6.0, 6.0), 1.0)
-
-    def familiarity(self, texts: tuple[str, ...]) -> float:
-        """Share of the words that occurred in training; numbers are no words, and a text without words has 0."""
-        slots = [seen_slots(word) for text in texts for word in words_of(text) if not word.isdigit()]
-        if not slots:
-            return 0.0
-        return float(self._seen[np.array(slots)].all(axis=1).mean())
+    def _chosen_levels(self, state: Floats, e: int) -> PredictedEffect:
+        above = self._level_logits(state, e) > 0
+        n = self._n_extents - 1
+        return PredictedEffect(e, int(above[-1]), _level_of(above[:n]), _level_of(above[n:-1]))
 
 
-def seen_slots(word: str) -> tuple[int, int]:
-    """Places of a word in the set of seen words (a Bloom filter of two hashes: it may remember a few words too many)."""
-    raw = word.encode("utf-8", "surrogatepass")
-    mask = (1 << SEEN_BITS) - 1
-    return zlib.crc32(raw) & mask, zlib.adler32(raw, zlib.crc32(b"seen" + raw)) & mask
+def _level_of(above: npt.NDArray[np.bool_]) -> int:
+    """Level that is reached without a gap: where cumulative answers cross, the lower one rules, as in `_levels_of`."""
+    return int(np.minimum.accumulate(above).sum())
 
 
-def row_features(z: Floats, s: int, a: int, n_stakeholders: int, n_actions: int) -> Floats:
-    """What the heads below a row see: z, which action, which stakeholder."""
-    row = np.zeros(len(z) + n_actions + n_stakeholders)
-    row[: len(z)] = z
-    row[len(z) + a] = 1.0
-    row[len(z) + n_actions + s] = 1.0
-    return row
+def _levels_of(above: Floats) -> Floats:
+    """Cumulative probabilities -> one per level; where they cross, the lower one rules."""
+    falling = np.concatenate(([1.0], np.minimum.accumulate(above), [0.0]))
+    return np.asarray(falling[:-1] - falling[1:], np.float32)
+
+
+def _get(arrays: Arrays, name: str) -> Floats:
+    return np.asarray(arrays[name], np.float32)
 
 
 def _sigmoid(x: Floats) -> Floats:
-    p: Floats = 1.0 / (1.0 + np.exp(-np.clip(x, -40.0, 40.0)))
-    return p
+    odds = np.exp(-np.clip(x, -40.0, 40.0))
+    return np.asarray(1.0 / (1.0 + odds), np.float32)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 
-from safetyanalyst.pipelines.encoder_network import SEVERITIES
-from safetyanalyst.pipelines.encoder_targets import Judgements, targets_of, tree_targets, unlisted_stakeholders
 from safetyanalyst.pipelines.train_data import Labelled, Taught
+from safetyanalyst.pipelines.train_network import SEVERITIES
+from safetyanalyst.pipelines.train_targets import Judgements, targets_of, tree_targets, unlisted_stakeholders
 from safetyanalyst.scenarios import Prompt
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import TREE_KINDS, Action, Effect, HarmBenefitTree, Stakeholder, Tree

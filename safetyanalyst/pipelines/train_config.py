@@ -1,4 +1,4 @@
-"""What a training of the encoder specialists is told, `configs/training/*.yaml`."""
+"""What a training of the embedded specialists is told, `configs/training/*.yaml`."""
 
 from __future__ import annotations
 
@@ -54,11 +54,13 @@ class Stage(Record):
         epochs: At most.
         encoder_rate: Learning rate of the encoder.
         head_rate: Of everything else.
+        keep: The epoch of the least held-out loss, or the last: a ranking may still gain where the loss, for being too sure, rises.
     """
 
     epochs: Count
     encoder_rate: Positive
     head_rate: Positive
+    keep: Literal["best", "last"] = "best"
 
 
 class Decoding(Record):
@@ -75,13 +77,14 @@ class Decoding(Record):
     max_rows: Annotated[int, Field(ge=1, le=40)]
 
 
-class EncoderConfig(Record):
-    """Training of the encoder specialists.
+class TrainConfig(Record):
+    """Training of the embedded specialists.
 
     Attributes:
         name: Of the model.
         taxonomy: Of the teacher trees.
         encoder: What is fine-tuned.
+        sources: Where the texts come from, and their licences: for the model card.
         teacher: Files of teacher trees, below the data folder.
         labelled: Texts that carry a label.
         contrast: Texts written for this training, with label, severity and actions.
@@ -103,6 +106,7 @@ class EncoderConfig(Record):
     name: str
     taxonomy: str = "safetyanalyst-v1"
     encoder: BaseEncoder
+    sources: dict[str, str]
     teacher: tuple[str, ...]
     labelled: tuple[Texts, ...]
     contrast: Texts
@@ -121,10 +125,10 @@ class EncoderConfig(Record):
     decoding: dict[TreeKind, Decoding]
 
 
-def load_train_config(name_or_path: str | Path) -> EncoderConfig:
+def load_train_config(name_or_path: str | Path) -> TrainConfig:
     """Reads a training configuration by shipped name or by path.
 
     Raises:
         ConfigError: It breaks a rule; names file, key and what was expected.
     """
-    return resources.load(EncoderConfig, "training", name_or_path, format=FORMAT)
+    return resources.load(TrainConfig, "training", name_or_path, format=FORMAT)

@@ -17,10 +17,10 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from safetyanalyst.generation.backends.embedded_features import words_of
-from safetyanalyst.generation.backends.embedded_heads import SEEN_BITS, seen_slots
-from safetyanalyst.pipelines.encoder_config import Decoding
-from safetyanalyst.pipelines.encoder_network import Network
+from safetyanalyst.generation.backends.embedded_model import SEEN_BITS, seen_slots
+from safetyanalyst.generation.backends.embedded_text import words_of
+from safetyanalyst.pipelines.train_config import Decoding
+from safetyanalyst.pipelines.train_network import Network
 from safetyanalyst.scenarios import Scenario
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TREE_KINDS, TreeKind

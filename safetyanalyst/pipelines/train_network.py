@@ -1,4 +1,4 @@
-"""The network behind the encoder specialists, in torch, as it is trained; `encoder_heads` runs the same sums in numpy.
+"""The network behind the embedded specialists, in torch, as it is trained; `embedded_heads` runs the same sums in numpy.
 
     v_i = encoder(chunk i) + F f_i                      f: how a step relates to request and results
     z   = tanh(W [v_0 | sum_i a_i v_i | max_i v_i | r] + b),  a = softmax(v q)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from safetyanalyst.generation.backends.embedded_features import FORMULAS
 from safetyanalyst.scenarios import Exchange, Message, Scenario, Step, Trajectory, text_of
 
 WINDOW = 160  # tokens of a chunk beside the head of the request
@@ -22,6 +21,9 @@ MAX_CHUNKS = 1000
 CONTEXT = -1
 """In place of a step number: the request, or whatever else belongs to no step."""
 
+_WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
+# a closing formula of one agent framework: it tells which program wrote the log, not what the agent did
+FORMULAS = re.compile(r"\bfinal answer\b:?|\[(?:thought|action|environment)\]:?|</?(?:thinking|answer|result)>", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|_+")  # names of tools are words too
 
 
@@ -60,6 +62,11 @@ def chunks_of(scenario: Scenario, tokenize: Tokenize) -> list[Chunk]:
 def cleaned(text: str) -> str:
     """The text without the formulas of agent frameworks."""
     return FORMULAS.sub(" ", text)
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words."""
+    return [word.lower().replace("\u2019", "'") for word in _WORD.findall(FORMULAS.sub(" ", text))]
 
 
 def _chunks(scenario: Scenario, tokenize: Tokenize) -> Iterator[Chunk]:

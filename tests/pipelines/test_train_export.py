@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from safetyanalyst.generation.backends.encoder_runtime import Encoder
-from safetyanalyst.pipelines import encoder_export
-from safetyanalyst.pipelines.encoder_batches import encode
-from safetyanalyst.pipelines.encoder_network import Network
+from safetyanalyst.generation.backends.embedded_runtime import Encoder
+from safetyanalyst.pipelines import train_export
+from safetyanalyst.pipelines.train_batches import encode
+from safetyanalyst.pipelines.train_network import Network
 from safetyanalyst.trees import TREE_KINDS
 from tests import tiny
 
@@ -81,5 +81,5 @@ def test_equal_networks_give_equal_files(site: Path, weights: Path, tmp_path: Pa
 
 def test_words_of_too_few_texts_are_not_known() -> None:
     texts = [tiny.prompt("the kettle"), tiny.prompt("the the ladder")]
-    sizes = [int(encoder_export.seen_words(texts, n).sum()) for n in (1, 2, 3)]
+    sizes = [int(train_export.seen_words(texts, n).sum()) for n in (1, 2, 3)]
     assert sizes == [6, 2, 0]  # two places a word: three words, then only "the"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safetyanalyst.pipelines.encoder_augment import FRAMES, PADDINGS, REASSURANCES, Augmenter
+from safetyanalyst.pipelines.train_augment import FRAMES, PADDINGS, REASSURANCES, Augmenter
 
 WORDS = "how do i steal the kettle from the kitchen of a stranger"
 digits = st.text("0123456789", min_size=1, max_size=20)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from safetyanalyst.generation.backends.encoder_heads import SoftEffect, Summary, TreeHeads
-from safetyanalyst.pipelines import encoder_export
-from safetyanalyst.pipelines.encoder_batches import Encoded, batch_of, encode
-from safetyanalyst.pipelines.encoder_network import Heads, Network, Rows
+from safetyanalyst.generation.backends.embedded_heads import PredictedSoftEffect, Summary, TreeHeads
+from safetyanalyst.pipelines import train_export
+from safetyanalyst.pipelines.train_batches import Encoded, batch_of, encode
+from safetyanalyst.pipelines.train_network import Heads, Network, Rows
 from safetyanalyst.trees import TREE_KINDS, TreeKind
 from tests import tiny
 
@@ -44,7 +44,7 @@ def z(network: Network, encoded: list[Encoded]) -> torch.Tensor:
 
 def arrays_of(network: Network, **decoding: Any) -> dict[str, Any]:
     chosen = tiny.DECODING.model_copy(update=decoding)
-    return encoder_export.head_arrays(network, dict.fromkeys(TREE_KINDS, chosen), SEEN)
+    return train_export.head_arrays(network, dict.fromkeys(TREE_KINDS, chosen), SEEN)
 
 
 def heads_of(network: Network, kind: TreeKind, **decoding: Any) -> TreeHeads:
@@ -99,7 +99,7 @@ def at_least(levels: Any) -> Any:
 @pytest.mark.parametrize("kind", TREE_KINDS)
 def test_levels_of_soft_effects_are_probabilities(network: Network, z: torch.Tensor, kind: TreeKind) -> None:
     for it in heads_of(network, kind).soft(z.numpy()[0], 0.2):
-        assert isinstance(it, SoftEffect)
+        assert isinstance(it, PredictedSoftEffect)
         assert (it.extent.shape, it.likelihood.shape) == ((N_EXTENTS,), (N_LIKELIHOODS,))
         for levels in (it.extent, it.likelihood):
             assert levels.dtype == np.float32
@@ -161,7 +161,7 @@ def test_the_most_probable_row_and_effect_are_written_however_improbable(network
     assert row.effects[0].effect == best.effect
 
 
-def test_a_hard_level_counts_the_steps_that_are_likelier_than_not(network: Network, z: torch.Tensor) -> None:
+def test_a_hard_level_is_the_highest_that_is_reached_without_a_gap(network: Network, z: torch.Tensor) -> None:
     heads, learned = heads_of(network, "benefit", row_threshold=0.2, effect_threshold=0.2), trained(network, "benefit")
     for i, mine in enumerate(z.numpy()):
         for row in heads.rows(mine):
@@ -169,6 +169,6 @@ def test_a_hard_level_counts_the_steps_that_are_likelier_than_not(network: Netwo
                 leaf = Rows(*(torch.tensor([k]) for k in (i, row.stakeholder, row.action, it.effect)))
                 with torch.no_grad():
                     above = learned.level_logits(z, leaf)[0] > 0
-                assert it.extent == above[: N_EXTENTS - 1].sum()
-                assert it.likelihood == above[N_EXTENTS - 1 : -1].sum()
+                assert it.extent == above[: N_EXTENTS - 1].int().cumprod(0).sum()
+                assert it.likelihood == above[N_EXTENTS - 1 : -1].int().cumprod(0).sum()
                 assert it.immediacy == above[-1]

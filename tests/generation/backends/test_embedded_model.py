@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safetyanalyst.errors import BackendError
-from safetyanalyst.generation.backends.encoder import EncoderSpecialist, load
-from safetyanalyst.generation.backends.encoder_model import FILES, EncoderModel, Reading, digest_of, seen_slots
-from safetyanalyst.generation.backends.encoder_text import MAX_CHUNKS, WINDOW
-from safetyanalyst.pipelines.encoder_export import seen_words
+from safetyanalyst.generation.backends.embedded import EmbeddedSpecialist, load
+from safetyanalyst.generation.backends.embedded_model import FILES, EmbeddedModel, Reading, digest_of, seen_slots
+from safetyanalyst.generation.backends.embedded_text import MAX_CHUNKS, WINDOW
+from safetyanalyst.pipelines.train_export import seen_words
 from safetyanalyst.scenarios import Message, Prompt, Scenario, ToolCall, Trajectory
 from safetyanalyst.trees import TREE_KINDS
 from tests import tiny
@@ -28,17 +28,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(weights: Path) -> EncoderModel:
-    return EncoderModel.load(weights)
+def model(weights: Path) -> EmbeddedModel:
+    return EmbeddedModel.load(weights)
 
 
-def reading(model: EncoderModel, scenario: Scenario) -> Reading:
+def reading(model: EmbeddedModel, scenario: Scenario) -> Reading:
     (it,) = model.read([scenario])
     assert isinstance(it, Reading)
     return it
 
 
-def test_a_reading_is_shared_by_both_kinds(model: EncoderModel) -> None:
+def test_a_reading_is_shared_by_both_kinds(model: EmbeddedModel) -> None:
     scenarios = tiny.scenarios()
     first = model.read(scenarios)
     again = model.read(scenarios[::-1])
@@ -51,7 +51,7 @@ def test_a_reading_is_shared_by_both_kinds(model: EncoderModel) -> None:
         assert np.array_equal(a.z, b.z)
 
 
-def test_a_batch_reads_as_each_scenario_alone(model: EncoderModel) -> None:
+def test_a_batch_reads_as_each_scenario_alone(model: EmbeddedModel) -> None:
     scenarios = tiny.scenarios()
     twice = model.read([*scenarios, *scenarios])
     assert len(twice) == 2 * len(scenarios)
@@ -72,7 +72,7 @@ def broken() -> list[Scenario]:
 
 
 @pytest.mark.parametrize("at", [0, 1])
-def test_a_scenario_that_fails_fails_alone(weights: Path, model: EncoderModel, at: int) -> None:
+def test_a_scenario_that_fails_fails_alone(weights: Path, model: EmbeddedModel, at: int) -> None:
     bad = broken()[at]
     before, after = tiny.prompt(KNOWN, "a"), tiny.prompt("How do I clean the carpet?", "b")
     first, failed, last = model.read([before, bad, after])
@@ -95,7 +95,7 @@ def test_what_was_not_read_whole_says_so(weights: Path) -> None:
     assert [defect.code for defect in long.defects] == ["elided_input"]
 
 
-def test_every_step_is_read_alone_too(model: EncoderModel) -> None:
+def test_every_step_is_read_alone_too(model: EmbeddedModel) -> None:
     trajectory = tiny.agent("Read my mail please", ("read_mail", "send the bank"), ("send_mail", "how " * 400), ("clean", ""))
     it = reading(model, trajectory)
     assert len(it.steps) == len(trajectory.steps())
@@ -103,7 +103,7 @@ def test_every_step_is_read_alone_too(model: EncoderModel) -> None:
     assert reading(model, tiny.prompt(KNOWN)).steps == ()
 
 
-def test_familiarity_is_the_share_of_known_words(model: EncoderModel) -> None:
+def test_familiarity_is_the_share_of_known_words(model: EmbeddedModel) -> None:
     assert model.familiarity([KNOWN]) == 1.0
     assert model.familiarity(["the kettle xqzvw", "wqqxz 12 345"]) == 0.5
     assert model.familiarity(["", "123 456", "?!"]) == 0.0
@@ -121,7 +121,7 @@ def test_a_word_of_enough_texts_is_known(words: list[str]) -> None:
 
 def test_the_digest_changes_with_any_file(weights: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(weights, tmp_path / "copy")
-    found = {EncoderModel.load(weights).digest}
+    found = {EmbeddedModel.load(weights).digest}
     assert found == {digest_of(copy)}
     for name in FILES:
         whole = (copy / name).read_bytes()
@@ -129,7 +129,7 @@ def test_the_digest_changes_with_any_file(weights: Path, tmp_path: Path) -> None
         found.add(digest_of(copy))
         (copy / name).write_bytes(whole)
     assert len(found) == 1 + len(FILES)
-    assert len(EncoderModel.load(weights).digest) == 64
+    assert len(EmbeddedModel.load(weights).digest) == 64
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -137,40 +137,39 @@ def test_a_broken_or_absent_file_is_refused_by_name(weights: Path, tmp_path: Pat
     copy = shutil.copytree(weights, tmp_path / "copy")
     (copy / name).write_bytes(b"{}")
     with pytest.raises(BackendError, match=name):
-        EncoderModel.load(copy)
+        EmbeddedModel.load(copy)
     (copy / name).unlink()
     with pytest.raises(BackendError, match=name):
-        EncoderModel.load(copy)
+        EmbeddedModel.load(copy)
 
 
-def test_a_smaller_taxonomy_is_refused(model: EncoderModel) -> None:
+def test_a_smaller_taxonomy_is_refused(model: EmbeddedModel) -> None:
     smaller = tiny.TAXONOMY.model_copy(update={"harm_actions": tiny.TAXONOMY.harm_actions[:10]})
     with pytest.raises(BackendError, match="another taxonomy"):
-        EncoderSpecialist("harm", model, smaller)
+        EmbeddedSpecialist("harm", model, smaller)
 
 
 @settings(max_examples=40)
 @given(st.text(max_size=300) | st.sampled_from(["", "\x00", "\ud800", "[SEP]", "kettle " * 500]))
-def test_any_text_is_read(model: EncoderModel, text: str) -> None:
+def test_any_text_is_read(model: EmbeddedModel, text: str) -> None:
     it = reading(model, tiny.prompt(text))
     assert it.is_whole
     assert np.isfinite(it.z).all()
     assert 0.0 <= it.familiarity <= 1.0
 
 
-def test_every_leaf_of_the_tree_is_an_effect_that_may_be_there(model: EncoderModel) -> None:
+def test_every_leaf_of_the_tree_is_an_effect_that_may_be_there(model: EmbeddedModel) -> None:
     for kind in TREE_KINDS:
-        specialist = EncoderSpecialist(kind, model, tiny.TAXONOMY)
+        specialist = EmbeddedSpecialist(kind, model, tiny.TAXONOMY)
         (generation,) = specialist.generate([tiny.prompt(KNOWN)])
         assert generation.tree is not None
-        actions, effects = tiny.TAXONOMY.actions(kind), tiny.TAXONOMY.effects(kind)
         soft = specialist.soft_effects(tiny.prompt(KNOWN), least=0.12)  # what the thresholds of the rows multiply to
-        names = {(model.stakeholders[it.stakeholder], actions[it.action].name, effects[it.effect].name) for it in soft}
+        names = {(it.stakeholder, it.action, it.effect) for it in soft}
         leaves = {(leaf.stakeholder.name, leaf.action.action, leaf.effect.effect) for leaf in generation.tree.leaves()}
         assert leaves <= names
         assert min(it.probability for it in soft) >= 0.12
 
 
-def test_soft_effects_of_what_cannot_be_read_are_an_error(model: EncoderModel) -> None:
+def test_soft_effects_of_what_cannot_be_read_are_an_error(model: EmbeddedModel) -> None:
     with pytest.raises(BackendError, match="none cannot be read"):
-        EncoderSpecialist("harm", model, tiny.TAXONOMY).soft_effects(broken()[0])
+        EmbeddedSpecialist("harm", model, tiny.TAXONOMY).soft_effects(broken()[0])

@@ -1,10 +1,11 @@
-"""The weights of the encoder specialists, and a scenario as they see it."""
+"""The weights of the embedded specialists, and a scenario as they see it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,15 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from safetyanalyst.errors import BackendError
-from safetyanalyst.generation.backends.embedded_features import words_of
-from safetyanalyst.generation.backends.embedded_heads import seen_slots
+from safetyanalyst.generation.backends.embedded_heads import Arrays, Summary, TreeHeads
+from safetyanalyst.generation.backends.embedded_runtime import Encoder, Floats, Vocabulary
 from safetyanalyst.generation.backends.embedded_steps import step_rows, step_summary
-from safetyanalyst.generation.backends.encoder_heads import Arrays, Summary, TreeHeads
-from safetyanalyst.generation.backends.encoder_runtime import Encoder, Floats, Vocabulary
-from safetyanalyst.generation.backends.encoder_text import MAX_CHUNKS, Chunk, chunks_of
+from safetyanalyst.generation.backends.embedded_text import MAX_CHUNKS, Chunk, chunks_of, words_of
 from safetyanalyst.scenarios import Scenario
 from safetyanalyst.trees import TREE_KINDS
 
+WEIGHTS = Path(__file__).parent / "weights"
+SEEN_BITS = 20  # size of the set of seen words
 FILES = ("encoder.onnx", "heads.safetensors", "tokenizer.json")
 
 
@@ -48,7 +49,7 @@ class _Chunks(NamedTuple):
     is_whole: bool
 
 
-class EncoderModel:
+class EmbeddedModel:
     """Encoder, tokenizer and heads.
 
     Args:
@@ -72,7 +73,7 @@ class EncoderModel:
         self.heads = {kind: TreeHeads(arrays, kind, int(metadata["extents"])) for kind in TREE_KINDS}
 
     @classmethod
-    def load(cls, folder: Path) -> EncoderModel:
+    def load(cls, folder: Path) -> EmbeddedModel:
         """Reads the weights.
 
         Raises:
@@ -82,7 +83,7 @@ class EncoderModel:
 
         path = folder / "heads.safetensors"
         if not path.is_file():
-            raise BackendError(f"there are no weights of the encoder specialists at {path}")
+            raise BackendError(f"there are no weights of the embedded specialists at {path}")
         try:
             with safe_open(path, "numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -90,7 +91,7 @@ class EncoderModel:
             encoder = Encoder(folder / "encoder.onnx", min(4, _processors()))
             return cls(encoder, Vocabulary(folder / "tokenizer.json"), arrays, about, digest_of(folder))
         except (SafetensorError, KeyError, ValueError) as error:
-            raise BackendError(f"{path} does not hold weights of the encoder specialists: {error}") from error
+            raise BackendError(f"{path} does not hold weights of the embedded specialists: {error}") from error
 
     def read(self, scenarios: Sequence[Scenario]) -> list[Reading | Exception]:
         """Reads scenarios, once for both specialists; one that cannot be read is an exception in its place.
@@ -145,6 +146,13 @@ class EncoderModel:
         z = self._summary(vectors, steps, relations)
         alone = tuple(self._summary(vectors[own], steps[own], relations) for _, own in sorted(members.items()))
         return Reading(it.scenario, z, self.familiarity(it.scenario.texts()), alone, it.is_whole)
+
+
+def seen_slots(word: str) -> tuple[int, int]:
+    """Places of a word in the set of seen words (a Bloom filter of two hashes: it may remember a few words too many)."""
+    raw = word.encode("utf-8", "surrogatepass")
+    mask = (1 << SEEN_BITS) - 1
+    return zlib.crc32(raw) & mask, zlib.adler32(raw, zlib.crc32(b"seen" + raw)) & mask
 
 
 def _processors() -> int:

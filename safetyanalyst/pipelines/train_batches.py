@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
 from safetyanalyst.generation.backends.embedded_steps import step_rows, step_summary
-from safetyanalyst.generation.backends.encoder_runtime import Vocabulary
-from safetyanalyst.generation.backends.encoder_text import chunks_of
-from safetyanalyst.pipelines.encoder_augment import Augmenter
-from safetyanalyst.pipelines.encoder_network import Batch, Padded
-from safetyanalyst.pipelines.encoder_targets import Targets
+from safetyanalyst.generation.backends.embedded_text import chunks_of
+from safetyanalyst.pipelines.train_augment import Augmenter
+from safetyanalyst.pipelines.train_network import Batch, Padded
+from safetyanalyst.pipelines.train_targets import Targets
 from safetyanalyst.scenarios import Prompt, Scenario
 
 _LENGTHS = (32, 64, 112)  # chunks of a batch are padded in groups that end here

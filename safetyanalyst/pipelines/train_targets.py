@@ -1,4 +1,4 @@
-"""Teacher trees and labels -> what the network behind the encoder specialists is asked to predict."""
+"""Teacher trees and labels -> what the network behind the embedded specialists is asked to predict."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from safetyanalyst.pipelines.encoder_network import SEVERITIES
 from safetyanalyst.pipelines.train_data import Labelled, Taught
+from safetyanalyst.pipelines.train_network import SEVERITIES
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TREE_KINDS, Tree, TreeKind
 

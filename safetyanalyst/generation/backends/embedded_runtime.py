@@ -1,4 +1,4 @@
-"""The encoder of the encoder specialists: chunks of tokens -> vectors, by ONNX Runtime on the CPU."""
+"""The encoder of the embedded specialists: chunks of tokens -> vectors, by ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Vocabulary:
         from tokenizers import Tokenizer
 
         if not path.is_file():
-            raise BackendError(f"there is no tokenizer of the encoder specialists at {path}")
+            raise BackendError(f"there is no tokenizer of the embedded specialists at {path}")
         try:
             self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except Exception as error:  # the library raises bare exceptions
@@ -80,7 +80,7 @@ class Encoder:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         if not path.is_file():
-            raise BackendError(f"there is no encoder of the encoder specialists at {path}")
+            raise BackendError(f"there is no encoder of the embedded specialists at {path}")
         try:
             self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own exceptions share no base class

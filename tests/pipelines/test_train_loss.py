@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from safetyanalyst.generation import notation
-from safetyanalyst.pipelines.encoder_loss import LossWeights, loss_of
-from safetyanalyst.pipelines.encoder_network import Network
-from safetyanalyst.pipelines.encoder_targets import Targets, targets_of
 from safetyanalyst.pipelines.train_data import Labelled, Taught
+from safetyanalyst.pipelines.train_loss import LossWeights, loss_of
+from safetyanalyst.pipelines.train_network import Network
+from safetyanalyst.pipelines.train_targets import Targets, targets_of
 from safetyanalyst.trees import HarmBenefitTree
 from tests import tiny
 

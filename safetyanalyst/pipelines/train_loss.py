@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as log_loss
 
-from safetyanalyst.pipelines.encoder_network import SEVERITIES, Heads, Network, Rows
-from safetyanalyst.pipelines.encoder_targets import Targets, TreeTargets
+from safetyanalyst.pipelines.train_network import SEVERITIES, Heads, Network, Rows
+from safetyanalyst.pipelines.train_targets import Targets, TreeTargets
 from safetyanalyst.trees import TREE_KINDS
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safetyanalyst.errors import BackendError
-from safetyanalyst.generation.backends.encoder_runtime import Encoder, Vocabulary
+from safetyanalyst.generation.backends.embedded_runtime import Encoder, Vocabulary
 from tests import tiny
 
 SPECIAL_IDS = {tiny.SPECIAL.index(token) for token in tiny.SPECIAL if token != "[UNK]"}

@@ -21,13 +21,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from safetyanalyst.generation.backends.encoder_runtime import Vocabulary
-from safetyanalyst.pipelines.encoder_batches import Encoded, Item, Limits, Packed, Reader, packed
-from safetyanalyst.pipelines.encoder_loss import LossWeights, loss_of
-from safetyanalyst.pipelines.encoder_network import Batch, Network, Padded
+from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
+from safetyanalyst.pipelines.train_batches import Encoded, Item, Limits, Packed, Reader, packed
+from safetyanalyst.pipelines.train_loss import LossWeights, loss_of
+from safetyanalyst.pipelines.train_network import Batch, Network, Padded
 
 Say = Callable[[str], None]
 Precision = Literal["bfloat16", "float32"]
+Keep = Literal["best", "last"]
 _WARM_UP = 0.06  # share of all steps
 _CLIP = 1.0
 
@@ -43,6 +44,7 @@ class Schedule(NamedTuple):
         limits: Of a batch.
         seed: Of order, changes and dropout.
         precision: Of the products in the network.
+        keep: The epoch of the least held-out loss, or the last.
         weights: Of the loss.
     """
 
@@ -53,6 +55,7 @@ class Schedule(NamedTuple):
     limits: Limits
     seed: int
     precision: Precision
+    keep: Keep = "best"
     weights: LossWeights = LossWeights()
 
 
@@ -60,7 +63,7 @@ class Fitted(NamedTuple):
     """What a stage of training saw.
 
     Attributes:
-        epochs: After which it was best (all of them where nothing was held out).
+        epochs: After which it was kept.
         train_loss: Mean of every epoch.
         held_out_loss: After every epoch; empty where nothing was held out.
         seconds: It took, over all runs.
@@ -78,7 +81,7 @@ def fit(
 ) -> Fitted:  # fmt: skip
     """Trains in place; goes on where the folder's last epoch stopped.
 
-    With held-out items the network ends as it was after its best epoch, else as after the last.
+    The network ends as it was after the epoch that the schedule keeps; where nothing is held out, that is the last.
     """
     reader = Reader(items, vocabulary, schedule.limits, schedule.augment, schedule.seed)
     per_epoch = sum(1 for _ in packed([reader.measure(i) for i in range(len(items))], schedule.limits))
@@ -92,7 +95,7 @@ def fit(
         losses = [run.step(it, reader.items) for it in reader.epoch(state.epochs)]
         loss = float(np.mean(losses))
         held = run.loss(checks, held_out) if held_out else math.nan
-        is_best = not held_out or held < min([math.inf, *state.held_out_loss])
+        is_best = schedule.keep == "last" or not held_out or held < min([math.inf, *state.held_out_loss])
         state = Fitted(
             state.epochs + 1, [*state.train_loss, loss], [*state.held_out_loss, held] if held_out else [],
             state.seconds + time.monotonic() - started,
@@ -100,13 +103,13 @@ def fit(
         run.keep(folder, state, is_best=is_best)
         say(f"epoch {state.epochs} of {schedule.epochs}: loss {loss:.3f}, held out {held:.3f}, {state.seconds:.0f} s")
     run.take_best(folder)
-    best = int(np.argmin(state.held_out_loss)) + 1 if held_out else state.epochs
+    best = int(np.argmin(state.held_out_loss)) + 1 if held_out and schedule.keep == "best" else state.epochs
     return state._replace(epochs=best)
 
 
 def reader_item(item: Item, vocabulary: Vocabulary, at: int) -> Encoded:
     """A held-out item, whole and unchanged."""
-    from safetyanalyst.pipelines.encoder_batches import encode
+    from safetyanalyst.pipelines.train_batches import encode
 
     return encode(item.scenario, vocabulary, at)
 

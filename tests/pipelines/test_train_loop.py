@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from safetyanalyst.pipelines.encoder_batches import Item, Limits, encode
-from safetyanalyst.pipelines.encoder_loop import Fitted, Schedule, fit, summaries
-from safetyanalyst.pipelines.encoder_loss import LossWeights, loss_of
-from safetyanalyst.pipelines.encoder_network import Network
-from safetyanalyst.pipelines.encoder_targets import targets_of
+from safetyanalyst.pipelines.train_batches import Item, Limits, encode
 from safetyanalyst.pipelines.train_data import Labelled
+from safetyanalyst.pipelines.train_loop import Fitted, Schedule, fit, summaries
+from safetyanalyst.pipelines.train_loss import LossWeights, loss_of
+from safetyanalyst.pipelines.train_network import Network
+from safetyanalyst.pipelines.train_targets import targets_of
 from tests import tiny
 
 IMPORTANCE = tiny.JUDGEMENTS.importance
@@ -127,6 +127,15 @@ def test_the_best_epoch_is_restored(site: Path, tmp_path: Path) -> None:
     assert found.epochs == 1 + int(np.argmin(found.held_out_loss)) < 30
     assert held_out_loss(network, site, held_out) == pytest.approx(min(found.held_out_loss), rel=1e-4)
     assert min(found.held_out_loss) < 0.9 * found.held_out_loss[-1]
+
+
+def test_the_last_epoch_is_kept_where_that_is_asked_for(site: Path, tmp_path: Path) -> None:
+    held_out = items(stolen=0)
+    network = tiny.network(site)
+    schedule = SCHEDULE._replace(epochs=30, augment=0.0, keep="last")
+    found = fitted(network, site, tmp_path / "run", held_out=held_out, schedule=schedule)
+    assert found.epochs == len(found.held_out_loss) == 30
+    assert held_out_loss(network, site, held_out) == pytest.approx(found.held_out_loss[-1], rel=1e-4)
 
 
 def test_bfloat16_learns_nearly_the_same(site: Path, tmp_path: Path) -> None:

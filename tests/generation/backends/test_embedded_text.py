@@ -7,14 +7,14 @@ from itertools import chain, count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safetyanalyst.generation.backends.embedded_features import words_of
-from safetyanalyst.generation.backends.encoder_text import (
+from safetyanalyst.generation.backends.embedded_text import (
     CONTEXT,
     MAX_CHUNKS,
     WINDOW,
     Chunk,
     chunks_of,
     cleaned,
+    words_of,
 )
 from safetyanalyst.scenarios import Exchange, Message, Prompt, Scenario, ToolCall, Trajectory
 

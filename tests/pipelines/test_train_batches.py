@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
 from safetyanalyst.generation.backends.embedded_steps import SCENARIO_FEATURES, STEP_FEATURES
-from safetyanalyst.generation.backends.encoder_runtime import Vocabulary
-from safetyanalyst.pipelines.encoder_batches import Encoded, Item, Limits, Packed, Reader, batch_of, encode, packed
-from safetyanalyst.pipelines.encoder_targets import targets_of
+from safetyanalyst.pipelines.train_batches import Encoded, Item, Limits, Packed, Reader, batch_of, encode, packed
 from safetyanalyst.pipelines.train_data import Labelled
+from safetyanalyst.pipelines.train_targets import targets_of
 from safetyanalyst.scenarios import Scenario, Trajectory
 from tests import tiny
 
