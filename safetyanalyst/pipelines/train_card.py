@@ -6,6 +6,7 @@ What the model is worth is measured elsewhere, on sets that the run has not seen
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetyanalyst.pipelines.train_config import TrainConfig
@@ -65,6 +66,6 @@ def _files(folder: Path, files: tuple[str, ...]) -> str:
     return "\n" + _table(("file", "MB", "sha256"), rows) + "\n"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
     lines = [head, ("---",) * len(head), *(row + ("",) * (len(head) - len(row)) for row in rows)]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -54,7 +54,7 @@ class Stage(Record):
         epochs: At most.
         encoder_rate: Learning rate of the encoder.
         head_rate: Of everything else.
-        keep: The epoch of the least held-out loss, or the last: a ranking may still gain where the loss, for being too sure, rises.
+        keep: The epoch of the least held-out loss, or the last: a ranking may gain where the loss rises for being too sure.
     """
 
     epochs: Count
