@@ -1,9 +1,10 @@
 """Trains the embedded specialists from teacher trees and labels to the weights that ship: seeded and resumable.
 
-Two stages. The first fine-tunes a pretrained sentence encoder on texts that carry a label and no trees; no teacher's tree is
+Three stages. The first fine-tunes a pretrained sentence encoder on texts that carry a label and no trees; no teacher's tree is
 among them. The second goes on from there with teacher trees, once for every fold without that fold, and once with all. The
-trees of a fold come from the model that has not seen it: policies are aligned on those, never on training trees. How long the
-second stage lasts is what was best for the folds.
+third leaves the encoder as it is and learns the heads anew, which takes many passes. The trees of a fold come from the model
+that has not seen it: policies are aligned on those, never on training trees. How long the second stage lasts is what was best
+for the folds.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from safetyanalyst.pipelines.train_data import (
     read_taught,
     read_unlabelled,
 )
+from safetyanalyst.pipelines.train_heads import fit_heads
 from safetyanalyst.pipelines.train_loop import Fitted, Schedule, fit, summaries
 from safetyanalyst.pipelines.train_network import Network, Sizes
 from safetyanalyst.pipelines.train_report import TrainingReport
@@ -101,6 +103,7 @@ def train_embedded(config: TrainConfig, data: Path, work: Path, out: Path, *, sa
     for f in range(config.folds):
         held_out = np.flatnonzero(fold == f)
         of_fold, stage = run.learn_trees(f"fold-{f}", network, judged, np.flatnonzero(fold != f), held_out, config.trees)
+        run.learn_heads(f"fold-{f}", of_fold, judged, np.flatnonzero(fold != f))
         fitted.append(stage)
         rows |= dict(zip(map(int, held_out), run.predict(of_fold, held_out, harmful), strict=True))
         say(f"trees of fold {f + 1} of {config.folds} are there, best after epoch {stage.epochs}")
@@ -113,6 +116,7 @@ def train_embedded(config: TrainConfig, data: Path, work: Path, out: Path, *, sa
         np.empty(0, np.int64),
         config.trees.model_copy(update={"epochs": epochs}),
     )
+    run.learn_heads("final", final, judged, np.arange(len(fold)))
     report = TrainingReport(
         name=config.name, taught=len(texts.taught), labelled=len(texts.labelled), contrast=len(texts.contrast),
         judged=len(judged), unlisted_stakeholders=unlisted_stakeholders(texts.taught, taxonomy),
@@ -183,6 +187,30 @@ def base_folder(encoder: BaseEncoder) -> Path:
     return folder
 
 
+def new_network(config: TrainConfig, taxonomy: Taxonomy, base: Path) -> Network:
+    """The pretrained encoder under new heads, on the best device there is.
+
+    Args:
+        config: Of the training.
+        taxonomy: What the heads tell apart.
+        base: Folder of the pretrained encoder.
+    """
+    from transformers import AutoModel, logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # that a pooling layer is left out is meant
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    torch.manual_seed(config.seed)
+    encoder = AutoModel.from_pretrained(base, add_pooling_layer=False, attn_implementation="eager", **_NO_DROPOUT)
+    encoder.get_input_embeddings().weight.requires_grad = False  # words that training does not show keep their neighbours
+    sizes = Sizes(
+        config.summary, len(taxonomy.stakeholders),
+        {kind: len(taxonomy.actions(kind)) for kind in TREE_KINDS},
+        {kind: len(taxonomy.effects(kind)) for kind in TREE_KINDS},
+        len(taxonomy.extents) - 1, len(taxonomy.likelihoods) - 1, Judgements(taxonomy).n,
+    )  # fmt: skip
+    return Network(encoder, sizes).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class _Run:
     """What the stages share."""
 
@@ -202,7 +230,7 @@ class _Run:
 
     def learn_labels(self) -> tuple[Network, Fitted]:
         """The first stage; a twentieth of its groups is held out to tell when to stop."""
-        network = self._network()
+        network = new_network(self.config, self.taxonomy, self.base)
         if not self.others:
             return network, Fitted(0, [], [], 0.0)
         groups = [it.group for it in (*self.texts.contrast, *self.texts.labelled)]
@@ -233,13 +261,27 @@ class _Run:
         self, name: str, start: Network, judged: Sequence[Item], rows: Any, held_out: Any, stage: Stage
     ) -> tuple[Network, Fitted]:
         """The second stage, from where the first ended: some teacher texts, and as many others so that nothing is forgotten."""
-        network = self._network()
+        network = new_network(self.config, self.taxonomy, self.base)
         network.load_state_dict(start.state_dict())
-        others = [*self.others, *judged]
-        rng = np.random.default_rng(self.config.seed)
-        beside = [others[i] for i in rng.permutation(len(others))[: len(rows)]]
-        items = [*(self.taught[int(i)] for i in rows), *beside]
+        items = [*(self.taught[int(i)] for i in rows), *self._beside(judged, len(rows))]
         return network, self._fit(network, items, [self.taught[int(i)] for i in held_out], stage, name)
+
+    def learn_heads(self, name: str, network: Network, judged: Sequence[Item], rows: Any) -> None:
+        """The third stage: the heads anew, from the teacher texts of the second and twice as many others."""
+        items = [*(self.taught[int(i)] for i in rows), *self._beside(judged, 2 * len(rows))]
+        path = self.work / name / "heads.safetensors"
+        z = np.empty((0, 0), np.float32)
+        if not path.is_file():
+            encoded = [encode(it.scenario, self.vocabulary, i) for i, it in enumerate(items)]
+            z = summaries(network, encoded, self.limits, self.config.precision)
+        network.heads = new_network(self.config, self.taxonomy, self.base).heads
+        targets = [it.targets for it in items]
+        fit_heads(network, z, targets, self.judgements.importance, self.config.heads, self.config.seed, path)
+
+    def _beside(self, judged: Sequence[Item], n: int) -> list[Item]:
+        """Some of the texts without trees, the same ones in every stage."""
+        others = [*self.others, *judged]
+        return [others[i] for i in np.random.default_rng(self.config.seed).permutation(len(others))[:n]]
 
     def predict(self, network: Network, rows: Any, harmful: Any) -> list[dict[str, Any]]:
         """Trees of some teacher texts, as records for `align`; notes the judgement "harmful" of each."""
@@ -270,23 +312,6 @@ class _Run:
             self.say(f"{name}: {line}")
 
         return fit(network, items, held_out, self.vocabulary, schedule, self.judgements.importance, self.work / name, say)
-
-    def _network(self) -> Network:
-        from transformers import AutoModel, logging
-
-        logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # that a pooling layer is left out is meant
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        torch.manual_seed(self.config.seed)
-        taxonomy = self.taxonomy
-        encoder = AutoModel.from_pretrained(self.base, add_pooling_layer=False, attn_implementation="eager", **_NO_DROPOUT)
-        encoder.get_input_embeddings().weight.requires_grad = False  # words that training does not show keep their neighbours
-        sizes = Sizes(
-            self.config.summary, len(taxonomy.stakeholders),
-            {kind: len(taxonomy.actions(kind)) for kind in TREE_KINDS},
-            {kind: len(taxonomy.effects(kind)) for kind in TREE_KINDS},
-            len(taxonomy.extents) - 1, len(taxonomy.likelihoods) - 1, self.judgements.n,
-        )  # fmt: skip
-        return Network(encoder, sizes).to("cuda" if torch.cuda.is_available() else "cpu")
 
     def _items(self, texts: Sequence[Taught | Labelled]) -> list[Item]:
         return [Item(it.scenario, target) for it, target in zip(texts, targets_of(texts, self.judgements), strict=True)]

@@ -45,7 +45,8 @@ def card(config: TrainConfig, report: TrainingReport) -> str:
         "",
         f"First stage, labels: {report.label_epochs} of at most {labels.epochs} epochs, learning rate {labels.encoder_rate:g} "
         f"(heads {labels.head_rate:g}). Second stage, teacher trees: {report.tree_epochs} of at most {trees.epochs} epochs, "
-        f"learning rate {trees.encoder_rate:g} (heads {trees.head_rate:g}), {config.folds} folds by group. Share of prompts "
+        f"learning rate {trees.encoder_rate:g} (heads {trees.head_rate:g}), {config.folds} folds by group. Third stage, "
+        f"heads anew: {config.heads.epochs} epochs, learning rate {config.heads.rate:g}. Share of prompts "
         f"changed: {config.augment:g}. Seed {config.seed}, {config.precision}, {report.minutes:g} minutes.",
         "",
         _table(("held-out loss", *(f"epoch {i + 1}" for i in range(max(map(len, report.held_out_loss), default=0)))), [

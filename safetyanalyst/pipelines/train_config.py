@@ -63,6 +63,20 @@ class Stage(Record):
     keep: Literal["best", "last"] = "best"
 
 
+class HeadStage(Record):
+    """The last stage: heads alone, on the summaries of an encoder that stands still.
+
+    Attributes:
+        epochs: All of them.
+        rate: Learning rate.
+        dropout: Share of z that is dropped.
+    """
+
+    epochs: Count
+    rate: Positive
+    dropout: Share = 0.2
+
+
 class Decoding(Record):
     """How predicted probabilities become a tree.
 
@@ -92,6 +106,7 @@ class TrainConfig(Record):
         summary: Width of z.
         labels: The stage that learns from texts without trees.
         trees: The stage that learns from teacher trees, beside as many other texts.
+        heads: The stage that learns the heads anew, from the same texts as the second.
         augment: Share of prompts that are changed, in every epoch anew.
         batch_items: Scenarios of a batch, at most.
         batch_tokens: Tokens of a batch, padding included, at most.
@@ -114,6 +129,7 @@ class TrainConfig(Record):
     summary: Count = 256
     labels: Stage
     trees: Stage
+    heads: HeadStage
     augment: Share = 0.3
     batch_items: Count = 32
     batch_tokens: Count = 4096

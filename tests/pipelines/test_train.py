@@ -64,7 +64,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "sources": {"rows of this test": "CC0"}, "teacher": ["teacher.jsonl"],
         "labelled": [{"files": ["train_*.jsonl"], "weight": 0.5}],
         "contrast": {"files": [], "weight": 1.0}, "unlabelled": {"files": ["train_*.jsonl"], "weight": 0.2},
-        "summary": 16, "labels": stage, "trees": stage, "batch_items": 8, "batch_tokens": 512, "chunks": 3,
+        "summary": 16, "labels": stage, "trees": stage,
+        "heads": {"epochs": 20, "rate": 0.003}, "batch_items": 8, "batch_tokens": 512, "chunks": 3,
         "precision": "float32", "folds": 2, "decoding": {"harm": decoding, "benefit": decoding},
     }  # fmt: skip
     (folder / "tiny.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(config))), encoding="utf-8")
