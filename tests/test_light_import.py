@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 
-HEAVY = {"torch", "transformers", "vllm", "ray", "peft", "sklearn", "pandas", "onnxruntime"}
+HEAVY = {"torch", "transformers", "vllm", "ray", "peft", "sklearn", "pandas", "tokenizers"}
+RUNTIME = "onnxruntime"  # the embedded specialists run on it
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -16,16 +17,26 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_importing_the_package_loads_no_library() -> None:
-    assert not loaded_after("import safetyanalyst") & (HEAVY | {"numpy", "scipy", "pydantic", "networkx"})
+    assert not loaded_after("import safetyanalyst") & (HEAVY | {RUNTIME, "numpy", "scipy", "pydantic", "networkx"})
 
 
 def test_a_whole_analysis_needs_no_heavy_library() -> None:
     statement = "from safetyanalyst import SafetyAnalyst\nSafetyAnalyst.from_config('embedded').analyze('hello there')"
-    assert not loaded_after(statement) & (HEAVY | {"networkx"})
+    loaded = loaded_after(statement)
+    assert not loaded & (HEAVY | {"networkx"})
+    assert RUNTIME in loaded
+
+
+def test_trees_that_are_there_are_scored_without_a_runtime() -> None:
+    statement = (
+        "from safetyanalyst import SafetyAnalyst\nfrom safetyanalyst.trees import HarmBenefitTree\n"
+        "SafetyAnalyst.from_config('embedded').assess(HarmBenefitTree(harm=None, benefit=None), id='t')"
+    )
+    assert not loaded_after(statement) & (HEAVY | {RUNTIME, "networkx"})
 
 
 def test_help_loads_neither_numpy_nor_the_models() -> None:
-    assert not loaded_after("import safetyanalyst.cli") & (HEAVY | {"numpy", "scipy", "pydantic"})
+    assert not loaded_after("import safetyanalyst.cli") & (HEAVY | {RUNTIME, "numpy", "scipy", "pydantic"})
 
 
 def test_an_analysis_opens_no_socket() -> None:

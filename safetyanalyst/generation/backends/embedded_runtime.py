@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from safetyanalyst.errors import BackendError
+from safetyanalyst.generation.backends.embedded_wordpiece import WordPiece
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,28 +23,16 @@ class Vocabulary:
         path: A `tokenizer.json`.
 
     Raises:
-        BackendError: There is no such file, or it is none.
+        BackendError: There is no such file, or it describes another tokenizer.
     """
 
     def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer
-
-        if not path.is_file():
-            raise BackendError(f"there is no tokenizer of the embedded specialists at {path}")
-        try:
-            self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # the library raises bare exceptions
-            raise BackendError(f"{path} does not hold a tokenizer: {error}") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._begin, self._end = (self._special(token) for token in ("[CLS]", "[SEP]"))
-        self.unknown = self._special("[UNK]")
+        self._pieces = WordPiece.read(path)
+        self._begin, self._end, self.unknown = (self._special(token) for token in ("[CLS]", "[SEP]", "[UNK]"))
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids, no special ones: what looks like a special token in a text is text."""
-        text = text.encode("utf-8", "replace").decode("utf-8").replace("[", " [ ").replace("]", " ] ")
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        return self._pieces.ids(text)
 
     def joined(self, parts: Sequence[Sequence[int]]) -> list[int]:
         """The parts of a chunk between separators, as the encoder wants them."""
@@ -53,7 +42,7 @@ class Vocabulary:
         return ids
 
     def _special(self, token: str) -> int:
-        found: int | None = self._tokenizer.token_to_id(token)
+        found = self._pieces.vocabulary.get(token)
         if found is None:
             raise BackendError(f"the tokenizer has no token {token}")
         return found
