@@ -1,7 +1,7 @@
 """Makes the shipped policies `balanced` and `strict` from trees that the embedded specialists predicted out of fold.
 
-    safetyanalyst train embedded --data FOLDER --out-of-fold OOF.jsonl
-    python -m benchmarks.make_policies OOF.jsonl
+    safetyanalyst train embedded --data FOLDER --work FOLDER --out OUT
+    python -m benchmarks.make_policies OUT/out-of-fold.jsonl
 
 Both have the weights that `align` finds. They differ in where they cut: `balanced` at score 0, where its fitted probability is
 one half, with a review band that holds a tenth of the aligned texts; `strict` where at most one in twenty unsafe texts is
@@ -23,7 +23,7 @@ from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
 
 REVIEWED, MISSED = 0.10, 0.05  # shares
-VERSION = "2"  # counted up with every fit that ships
+VERSION = "3"  # counted up with every fit that ships
 REPLICATES = 200  # refits on resampled rows, for the intervals of the weights
 RIDGE = 0.003  # no weight is left where it happened to start, or at 0 or 1 for want of rows
 

@@ -8,7 +8,7 @@ gives no tree, which the policy sends to review.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from safetyanalyst.trees import Action, Defect, Effect, Provenance, SoftEffect, 
 from safetyanalyst.version import __version__
 
 _MIN_FAMILIARITY = 0.45  # below: not a language or kind of text that training has shown
+_MAX_UNREAD = 8  # letters in scripts that training has not shown: a formula passes, a request does not
 _EVIDENCE_MARGIN = 1.0  # steps that speak of an action this much less than the best one are evidence too
 
 
@@ -93,11 +94,16 @@ class EmbeddedSpecialist:
         rows = self._heads.rows(reading.z)
         evidence = self._evidence(reading, {row.action for row in rows})
         tree = tree_of(rows, self.kind, self.model.stakeholders, self.taxonomy, evidence)
-        if reading.is_whole:
-            return tree, []
-        return tree.model_copy(update={"lost": 1}), [
-            Defect(code="elided_input", path=self.kind, found="too long to be read whole")
-        ]
+        defects = list(self._unread(reading))
+        return tree.model_copy(update={"lost": len(defects)}), defects
+
+    def _unread(self, reading: Reading) -> Iterator[Defect]:
+        """What was not read may hold anything: each such part is a lost subtree."""
+        if not reading.is_whole:
+            yield Defect(code="elided_input", path=self.kind, found="too long to be read whole")
+        if reading.unread >= _MAX_UNREAD:
+            found = f"{reading.unread} letters in scripts that training has not shown"
+            yield Defect(code="unfamiliar_input", path=self.kind, found=found)
 
     def _evidence(self, reading: Reading, actions: set[int]) -> dict[int, tuple[int, ...]]:
         """For each action the steps that speak of it most."""

@@ -22,6 +22,7 @@ from safetyanalyst.trees import TREE_KINDS
 
 WEIGHTS = Path(__file__).parent / "weights"
 SEEN_BITS = 20  # size of the set of seen words
+_LATIN_END, _LATIN_MORE = 0x250, range(0x1E00, 0x1F00)
 FILES = ("encoder.onnx", "heads.safetensors", "tokenizer.json")
 
 
@@ -32,6 +33,7 @@ class Reading(NamedTuple):
         scenario: What was read.
         z: (k,) summary.
         familiarity: Share of its words that occurred in training.
+        unread: Letters of words that did not, in scripts other than the Latin one.
         steps: (k,) summary of every step of a trajectory alone.
         is_whole: Whether all of it was read.
     """
@@ -39,8 +41,16 @@ class Reading(NamedTuple):
     scenario: Scenario
     z: Floats
     familiarity: float
+    unread: int
     steps: tuple[Floats, ...]
     is_whole: bool
+
+
+class Known(NamedTuple):
+    """See `Reading`."""
+
+    familiarity: float
+    unread: int
 
 
 class _Chunks(NamedTuple):
@@ -123,12 +133,14 @@ class EmbeddedModel:
         self._last = found
         return [failed.get(id(scenario)) or found[id(scenario)] for scenario in scenarios]
 
-    def familiarity(self, texts: Sequence[str]) -> float:
-        """Share of the words that occurred in training; numbers are no words, and a text without words has 0."""
-        slots = [seen_slots(word) for text in texts for word in words_of(text) if not word.isdigit()]
-        if not slots:
-            return 0.0
-        return float(self._seen[np.array(slots)].all(axis=1).mean())
+    def known(self, texts: Sequence[str]) -> Known:
+        """How far the words of some texts occurred in training; numbers are no words, and a text without words has 0."""
+        words = [word for text in texts for word in words_of(text) if not word.isdigit()]
+        if not words:
+            return Known(0.0, 0)
+        seen = self._seen[np.array([seen_slots(word) for word in words])].all(axis=1)
+        unread = sum(len(word) for word, is_seen in zip(words, seen, strict=True) if not is_seen and not _is_latin(word))
+        return Known(float(seen.mean()), unread)
 
     def _chunks(self, scenario: Scenario) -> _Chunks:
         chunks = chunks_of(scenario, self.vocabulary.tokenize)
@@ -145,7 +157,8 @@ class EmbeddedModel:
         relations = step_summary(it.scenario, rows)
         z = self._summary(vectors, steps, relations)
         alone = tuple(self._summary(vectors[own], steps[own], relations) for _, own in sorted(members.items()))
-        return Reading(it.scenario, z, self.familiarity(it.scenario.texts()), alone, it.is_whole)
+        known = self.known(it.scenario.texts())
+        return Reading(it.scenario, z, known.familiarity, known.unread, alone, it.is_whole)
 
 
 def seen_slots(word: str) -> tuple[int, int]:
@@ -153,6 +166,11 @@ def seen_slots(word: str) -> tuple[int, int]:
     raw = word.encode("utf-8", "surrogatepass")
     mask = (1 << SEEN_BITS) - 1
     return zlib.crc32(raw) & mask, zlib.adler32(raw, zlib.crc32(b"seen" + raw)) & mask
+
+
+def _is_latin(word: str) -> bool:
+    """Whether all letters are Latin ones, also with accents; full-width and mathematical letters are not."""
+    return word.isascii() or all(ord(c) < _LATIN_END or ord(c) in _LATIN_MORE for c in word)
 
 
 def _processors() -> int:

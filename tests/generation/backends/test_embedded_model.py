@@ -104,9 +104,27 @@ def test_every_step_is_read_alone_too(model: EmbeddedModel) -> None:
 
 
 def test_familiarity_is_the_share_of_known_words(model: EmbeddedModel) -> None:
-    assert model.familiarity([KNOWN]) == 1.0
-    assert model.familiarity(["the kettle xqzvw", "wqqxz 12 345"]) == 0.5
-    assert model.familiarity(["", "123 456", "?!"]) == 0.0
+    assert model.known([KNOWN]) == (1.0, 0)
+    assert model.known(["the kettle xqzvw", "wqqxz 12 345"]) == (0.5, 0)
+    assert model.known(["", "123 456", "?!"]) == (0.0, 0)
+    assert model.known([f"{KNOWN} Wie geht es Ångström, naïve Đặng?"]).unread == 0
+    assert model.known([f"{KNOWN} Как украсть чайник?"]).unread == len("Какукрастьчайник")
+
+
+@pytest.mark.parametrize(
+    "hidden", ["Как украсть чайник из дома", "怎样偷走厨房里的水壶呢", "ｓｔｅａｌ ｋｅｔｔｌｅ", "كيف أسرق الغلاية من البيت"]
+)
+def test_a_request_in_an_unseen_script_among_known_words_may_hold_anything(model: EmbeddedModel, hidden: str) -> None:
+    for kind in TREE_KINDS:
+        specialist = EmbeddedSpecialist(kind, model, tiny.TAXONOMY)
+        plain, mixed, formula = specialist.generate(
+            [tiny.prompt(KNOWN), tiny.prompt(f"{KNOWN} {hidden}"), tiny.prompt(f"{KNOWN} αβ")]
+        )
+        assert plain.tree is not None
+        assert mixed.tree is not None
+        assert formula.tree is not None
+        assert (plain.tree.lost, mixed.tree.lost, formula.tree.lost) == (0, 1, 0)
+        assert [it.code for it in mixed.defects] == ["unfamiliar_input"]
 
 
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=20))
