@@ -29,8 +29,10 @@ def test_a_whole_analysis_needs_no_heavy_library() -> None:
 
 def test_trees_that_are_there_are_scored_without_a_runtime() -> None:
     statement = (
-        "from safetyanalyst import SafetyAnalyst\nfrom safetyanalyst.trees import HarmBenefitTree\n"
-        "SafetyAnalyst.from_config('embedded').assess(HarmBenefitTree(harm=None, benefit=None), id='t')"
+        "from safetyanalyst.analyst import Assessor\nfrom safetyanalyst.policy import load_policy\n"
+        "from safetyanalyst.taxonomy import load_taxonomy\nfrom safetyanalyst.trees import HarmBenefitTree\n"
+        "policy = load_policy('balanced')\n"
+        "Assessor(policy, load_taxonomy(policy.taxonomy)).assess(HarmBenefitTree(harm=None, benefit=None))"
     )
     assert not loaded_after(statement) & (HEAVY | {RUNTIME, "networkx"})
 
