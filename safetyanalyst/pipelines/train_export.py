@@ -17,7 +17,8 @@ import torch
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
-from safetyanalyst.generation.backends.embedded_model import SEEN_BITS, seen_slots
+from safetyanalyst.generation.backends.embedded_known import SEEN_BITS, seen_slots
+from safetyanalyst.generation.backends.embedded_model import Names
 from safetyanalyst.generation.backends.embedded_text import words_of
 from safetyanalyst.pipelines.train_config import Decoding
 from safetyanalyst.pipelines.train_network import Network
@@ -54,7 +55,7 @@ def export_encoder(network: Network, path: Path) -> None:
             module, (ids,), full, input_names=["ids"], output_names=["vectors"], opset_version=OPSET,
             dynamic_axes={"ids": {1: "tokens"}}, dynamo=False,
         )  # fmt: skip
-        quantize_dynamic(full, path, weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(full, path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
 
 
 def head_arrays(
@@ -87,12 +88,8 @@ def save(
     """Writes all files of the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     export_encoder(network, folder / "encoder.onnx")
-    metadata = {
-        "name": name,
-        "taxonomy": taxonomy.label,
-        "stakeholders": "|".join(taxonomy.stakeholders),
-        "extents": str(len(taxonomy.extents)),
-    }
+    names = Names.of_taxonomy(taxonomy).model_dump_json()
+    metadata = {"name": name, "taxonomy": taxonomy.label, "names": names}
     ordered = {key: np.ascontiguousarray(arrays[key]) for key in sorted(arrays)}
     about = json.dumps(metadata, sort_keys=True)  # one key: the order is fixed
     save_file(ordered, folder / "heads.safetensors", metadata={"about": about})

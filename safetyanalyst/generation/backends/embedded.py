@@ -1,28 +1,31 @@
 """The embedded specialists: harm and benefit trees on a CPU, from weights that ship with the package.
 
 They write no text: a fine-tuned sentence encoder reads the scenario (`embedded_text`, `embedded_runtime`), and learned heads
-predict the rows of a tree (`embedded_heads`). What they cannot read they say: a text in a script or language they have not seen
-gives no tree, which the policy sends to review.
+predict the rows of a tree (`embedded_heads`). What they cannot read they say (`embedded_known`): a text in a script or language
+that they have not seen gives no tree, and a part that cannot be read is a lost part of the harm tree. The policy sends both to
+review.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation import Generation
 from safetyanalyst.generation.backends.embedded_heads import Floats, Row
-from safetyanalyst.generation.backends.embedded_model import WEIGHTS, EmbeddedModel, Reading
+from safetyanalyst.generation.backends.embedded_model import FILES, WEIGHTS, EmbeddedModel, Reading
 from safetyanalyst.scenarios import Scenario
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import Action, Defect, Effect, Provenance, SoftEffect, Stakeholder, Tree, TreeKind
 from safetyanalyst.version import __version__
 
 _MIN_FAMILIARITY = 0.45  # below: not a language or kind of text that training has shown
+_MIN_PASSAGE = 0.25  # of a passage of twelve words
 _MAX_UNREAD = 8  # letters in scripts that training has not shown: a formula passes, a request does not
 _EVIDENCE_MARGIN = 1.0  # steps that speak of an action this much less than the best one are evidence too
 
@@ -41,8 +44,8 @@ class EmbeddedSpecialist:
         self.model = model
         self.taxonomy = taxonomy
         self._heads = model.heads[kind]
-        if self._heads.pairs.shape[1] > len(taxonomy.actions(kind)) or self._heads.n_effects != len(taxonomy.effects(kind)):
-            raise BackendError(f"the embedded specialists were trained on another taxonomy than {taxonomy.label}")
+        if misfit := model.names.misfit(taxonomy, kind):
+            raise BackendError(f"the embedded specialists were trained on other {misfit} than those of {taxonomy.label}")
         self._provenance = Provenance(
             generator="embedded",
             model=model.metadata.get("name", "embedded"),
@@ -64,11 +67,13 @@ class EmbeddedSpecialist:
             least: Effects less probable are left out.
 
         Raises:
-            BackendError: The scenario cannot be read.
+            BackendError: Not all of the scenario can be read.
         """
         (reading,) = self.model.read([scenario])
         if isinstance(reading, Exception):
             raise BackendError(f"{scenario.id} cannot be read: {reading}") from reading
+        if unread := self._unread(reading):
+            raise BackendError(f"{scenario.id} cannot be read: {unread[0].found}")
         actions, effects = self.taxonomy.actions(self.kind), self.taxonomy.effects(self.kind)
         return [
             SoftEffect(
@@ -88,22 +93,28 @@ class EmbeddedSpecialist:
         if isinstance(reading, Exception):
             found = f"{type(reading).__name__}: {reading}"[:200]
             return None, [Defect(code="generation_failed", path=self.kind, found=found)]
-        if reading.familiarity < _MIN_FAMILIARITY:
-            found = f"{reading.familiarity:.0%} of the words are known"
-            return None, [Defect(code="unfamiliar_input", path=self.kind, found=found)]
+        defects = self._unread(reading)
+        if reading.known.familiarity < _MIN_FAMILIARITY:
+            return None, defects
         rows = self._heads.rows(reading.z)
         evidence = self._evidence(reading, {row.action for row in rows})
         tree = tree_of(rows, self.kind, self.model.stakeholders, self.taxonomy, evidence)
-        defects = list(self._unread(reading))
-        return tree.model_copy(update={"lost": len(defects)}), defects
+        # a part that nobody read may do any harm; that it may do any good as well is no excuse
+        return tree.model_copy(update={"lost": len(defects) if self.kind == "harm" else 0}), defects
 
-    def _unread(self, reading: Reading) -> Iterator[Defect]:
-        """What was not read may hold anything: each such part is a lost subtree."""
+    def _unread(self, reading: Reading) -> list[Defect]:
+        """What was not read, in whole or in part."""
+        known, found = reading.known, []
+        if known.familiarity < _MIN_FAMILIARITY:
+            found.append(f"{known.familiarity:.0%} of the words are known" if known.familiarity else "no word is known")
+        elif known.passage < _MIN_PASSAGE:
+            found.append(f"{known.passage:.0%} of the words of a passage are known")
+        if known.unread >= _MAX_UNREAD:
+            found.append(f"{known.unread} letters in scripts or signs that training has not shown")
+        defects = [Defect(code="unfamiliar_input", path=self.kind, found=it) for it in found]
         if not reading.is_whole:
-            yield Defect(code="elided_input", path=self.kind, found="too long to be read whole")
-        if reading.unread >= _MAX_UNREAD:
-            found = f"{reading.unread} letters in scripts that training has not shown"
-            yield Defect(code="unfamiliar_input", path=self.kind, found=found)
+            defects.append(Defect(code="elided_input", path=self.kind, found="too long to be read whole"))
+        return defects
 
     def _evidence(self, reading: Reading, actions: set[int]) -> dict[int, tuple[int, ...]]:
         """For each action the steps that speak of it most."""
@@ -162,9 +173,25 @@ def load(kind: TreeKind, taxonomy: Taxonomy, *, weights: str = "") -> EmbeddedSp
         taxonomy: What its trees may say.
         weights: Another folder than the package's own, as `safetyanalyst train embedded` writes it.
     """
-    return EmbeddedSpecialist(kind, _model(Path(weights) if weights else WEIGHTS), taxonomy)
+    folder = Path(weights).resolve() if weights else WEIGHTS
+    return EmbeddedSpecialist(kind, _model(folder, tuple(_stamp(folder / name) for name in FILES)), taxonomy)
+
+
+class _Stamp(NamedTuple):
+    """Tells one state of a file from another."""
+
+    size: int
+    changed: int
+
+
+def _stamp(path: Path) -> _Stamp:
+    if not path.is_file():
+        raise BackendError(f"there are no weights of the embedded specialists: no file {path}")
+    found = path.stat()
+    return _Stamp(found.st_size, found.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=2)
-def _model(path: Path) -> EmbeddedModel:
+def _model(path: Path, stamps: tuple[_Stamp, ...]) -> EmbeddedModel:
+    del stamps  # files that changed are read again
     return EmbeddedModel.load(path)

@@ -125,10 +125,24 @@ class TreeHeads:
         self.row_threshold, self.effect_threshold, max_rows = (float(it) for it in get("decode"))
         self.max_rows = int(max_rows)
 
-    @property
-    def n_effects(self) -> int:
-        """Effects that the heads tell apart."""
-        return len(self._effects)
+    def check(self, stakeholders: int, actions: int, effects: int, likelihoods: int) -> None:
+        """Holds shapes and decoding to what the names promise.
+
+        Raises:
+            ValueError: They are otherwise.
+        """
+        found = (
+            ((self.actions, self._row_action, self._of_action), actions),
+            ((self.stakeholders, self._row_stakeholder, self._of_stakeholder), stakeholders),
+            ((self._effects, self._row_effect), effects),
+            ((self._levels,), self._n_extents + likelihoods - 1),
+        )
+        if any(len(array) != rows for arrays, rows in found for array in arrays):
+            raise ValueError("the heads do not have as many rows as there are names")
+        if self.pairs.shape != (stakeholders, actions):
+            raise ValueError(f"pairs has shape {self.pairs.shape}, expected {(stakeholders, actions)}")
+        if not (0 < self.row_threshold < 1 and 0 < self.effect_threshold < 1 and self.max_rows >= 1):
+            raise ValueError(f"decode is {self.row_threshold}, {self.effect_threshold}, {self.max_rows}")
 
     def pair_probabilities(self, z: Floats) -> Floats:
         """(stakeholders, actions)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,15 +13,16 @@ import numpy as np
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation.backends.embedded_heads import Arrays, Summary, TreeHeads
+from safetyanalyst.generation.backends.embedded_known import Known, SeenWords
 from safetyanalyst.generation.backends.embedded_runtime import Encoder, Floats, Vocabulary
 from safetyanalyst.generation.backends.embedded_steps import step_rows, step_summary
-from safetyanalyst.generation.backends.embedded_text import MAX_CHUNKS, Chunk, chunks_of, words_of
-from safetyanalyst.scenarios import Scenario
-from safetyanalyst.trees import TREE_KINDS
+from safetyanalyst.generation.backends.embedded_text import MAX_CHUNKS, Chunk, chunks_of
+from safetyanalyst.records import Record
+from safetyanalyst.scenarios import Prompt, Scenario
+from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.trees import TREE_KINDS, TreeKind
 
 WEIGHTS = Path(__file__).parent / "weights"
-SEEN_BITS = 20  # size of the set of seen words
-_LATIN_END, _LATIN_MORE = 0x250, range(0x1E00, 0x1F00)
 FILES = ("encoder.onnx", "heads.safetensors", "tokenizer.json")
 
 
@@ -32,31 +32,65 @@ class Reading(NamedTuple):
     Attributes:
         scenario: What was read.
         z: (k,) summary.
-        familiarity: Share of its words that occurred in training.
-        unread: Letters of words that did not, in scripts other than the Latin one.
+        known: What of it can be read.
         steps: (k,) summary of every step of a trajectory alone.
         is_whole: Whether all of it was read.
     """
 
     scenario: Scenario
     z: Floats
-    familiarity: float
-    unread: int
+    known: Known
     steps: tuple[Floats, ...]
     is_whole: bool
-
-
-class Known(NamedTuple):
-    """See `Reading`."""
-
-    familiarity: float
-    unread: int
 
 
 class _Chunks(NamedTuple):
     scenario: Scenario
     chunks: list[Chunk]
     is_whole: bool
+
+
+class Names(Record):
+    """What the indices mean, in the order of the taxonomy that was trained on."""
+
+    stakeholders: tuple[str, ...]
+    harm_actions: tuple[str, ...]
+    benefit_actions: tuple[str, ...]
+    harm_effects: tuple[str, ...]
+    benefit_effects: tuple[str, ...]
+    extents: tuple[str, ...]
+    likelihoods: tuple[str, ...]
+
+    @classmethod
+    def of_taxonomy(cls, taxonomy: Taxonomy) -> Names:
+        """All names of a taxonomy."""
+        lists = {
+            f"{kind}_{what}": tuple(it.name for it in getattr(taxonomy, what)(kind))
+            for kind in TREE_KINDS for what in ("actions", "effects")
+        }  # fmt: skip
+        scales = {scale: tuple(level.name for level in getattr(taxonomy, scale)) for scale in ("extents", "likelihoods")}
+        return cls(stakeholders=tuple(taxonomy.stakeholders), **lists, **scales)
+
+    def of(self, kind: TreeKind) -> ActionsEffects:
+        """Of one kind of tree."""
+        if kind == "harm":
+            return ActionsEffects(self.harm_actions, self.harm_effects)
+        return ActionsEffects(self.benefit_actions, self.benefit_effects)
+
+    def misfit(self, taxonomy: Taxonomy, kind: TreeKind) -> str:
+        """What a taxonomy names otherwise, or nothing: it may only add actions and effects behind ours."""
+        theirs = Names.of_taxonomy(taxonomy)
+        for what, mine, other in zip(("actions", "effects"), self.of(kind), theirs.of(kind), strict=True):
+            if other[: len(mine)] != mine:
+                return what
+        return "" if (self.extents, self.likelihoods) == (theirs.extents, theirs.likelihoods) else "levels"
+
+
+class ActionsEffects(NamedTuple):
+    """Names of one kind of tree."""
+
+    actions: tuple[str, ...]
+    effects: tuple[str, ...]
 
 
 class EmbeddedModel:
@@ -75,12 +109,13 @@ class EmbeddedModel:
     ) -> None:
         self.metadata = dict(metadata)
         self.digest = digest
-        self.stakeholders = tuple(metadata["stakeholders"].split("|"))
+        self.names = Names.model_validate_json(metadata["names"])
+        self.stakeholders = self.names.stakeholders
         self.encoder, self.vocabulary = encoder, vocabulary
         self._summary = Summary(arrays)
-        self._seen = np.unpackbits(np.asarray(arrays["seen"], np.uint8)).astype(bool)
+        self.seen = SeenWords(np.asarray(arrays["seen"], np.uint8))
         self._last: dict[int, Reading] = {}
-        self.heads = {kind: TreeHeads(arrays, kind, int(metadata["extents"])) for kind in TREE_KINDS}
+        self.heads = {kind: TreeHeads(arrays, kind, len(self.names.extents)) for kind in TREE_KINDS}
 
     @classmethod
     def load(cls, folder: Path) -> EmbeddedModel:
@@ -99,9 +134,28 @@ class EmbeddedModel:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
                 about = json.loads((file.metadata() or {})["about"])
             encoder = Encoder(folder / "encoder.onnx", min(4, _processors()))
-            return cls(encoder, Vocabulary(folder / "tokenizer.json"), arrays, about, digest_of(folder))
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise BackendError(f"{path} does not hold weights of the embedded specialists: {error}") from error
+            model = cls(encoder, Vocabulary(folder / "tokenizer.json"), arrays, about, digest_of(folder))
+            model.try_out()
+        except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
+            found = f"{type(error).__name__} {error}"[:200]
+            raise BackendError(f"{path} does not hold weights of the embedded specialists: {found}") from error
+        return model
+
+    def try_out(self) -> None:
+        """Reads a sentence with all parts, so that files that do not fit together are found when they are loaded.
+
+        Raises:
+            BackendError: They do not.
+        """
+        self.encoder.encode([self.vocabulary.joined([[self.vocabulary.highest]])])
+        (reading,) = self.read([Prompt(id="trial", text="How do I mend a kettle?")])
+        if isinstance(reading, Exception):
+            raise BackendError(f"the weights of the embedded specialists do not fit together: {reading}") from reading
+        for kind, heads in self.heads.items():
+            actions, effects = self.names.of(kind)
+            heads.check(len(self.stakeholders), len(actions), len(effects), len(self.names.likelihoods))
+            heads.rows(reading.z)
+        self._last = {}
 
     def read(self, scenarios: Sequence[Scenario]) -> list[Reading | Exception]:
         """Reads scenarios, once for both specialists; one that cannot be read is an exception in its place.
@@ -111,11 +165,13 @@ class EmbeddedModel:
         found: dict[int, Reading] = {}
         failed: dict[int, Exception] = {}
         fresh: list[_Chunks] = []
+        waiting: set[int] = set()
         for scenario in scenarios:
             known = self._last.get(id(scenario))
             if known is not None and known.scenario is scenario:
                 found[id(scenario)] = known
-            elif id(scenario) not in failed:
+            elif id(scenario) not in failed and id(scenario) not in waiting:
+                waiting.add(id(scenario))
                 try:
                     fresh.append(self._chunks(scenario))
                 except Exception as error:  # whatever a hostile text does to one scenario stays with it
@@ -133,15 +189,6 @@ class EmbeddedModel:
         self._last = found
         return [failed.get(id(scenario)) or found[id(scenario)] for scenario in scenarios]
 
-    def known(self, texts: Sequence[str]) -> Known:
-        """How far the words of some texts occurred in training; numbers are no words, and a text without words has 0."""
-        words = [word for text in texts for word in words_of(text) if not word.isdigit()]
-        if not words:
-            return Known(0.0, 0)
-        seen = self._seen[np.array([seen_slots(word) for word in words])].all(axis=1)
-        unread = sum(len(word) for word, is_seen in zip(words, seen, strict=True) if not is_seen and not _is_latin(word))
-        return Known(float(seen.mean()), unread)
-
     def _chunks(self, scenario: Scenario) -> _Chunks:
         chunks = chunks_of(scenario, self.vocabulary.tokenize)
         return _Chunks(scenario, chunks[:MAX_CHUNKS], len(chunks) <= MAX_CHUNKS)
@@ -157,20 +204,9 @@ class EmbeddedModel:
         relations = step_summary(it.scenario, rows)
         z = self._summary(vectors, steps, relations)
         alone = tuple(self._summary(vectors[own], steps[own], relations) for _, own in sorted(members.items()))
-        known = self.known(it.scenario.texts())
-        return Reading(it.scenario, z, known.familiarity, known.unread, alone, it.is_whole)
-
-
-def seen_slots(word: str) -> tuple[int, int]:
-    """Places of a word in the set of seen words (a Bloom filter of two hashes: it may remember a few words too many)."""
-    raw = word.encode("utf-8", "surrogatepass")
-    mask = (1 << SEEN_BITS) - 1
-    return zlib.crc32(raw) & mask, zlib.adler32(raw, zlib.crc32(b"seen" + raw)) & mask
-
-
-def _is_latin(word: str) -> bool:
-    """Whether all letters are Latin ones, also with accents; full-width and mathematical letters are not."""
-    return word.isascii() or all(ord(c) < _LATIN_END or ord(c) in _LATIN_MORE for c in word)
+        if not np.isfinite(z).all():
+            raise BackendError("the encoder gave no numbers")
+        return Reading(it.scenario, z, self.seen.known(it.scenario.texts()), alone, it.is_whole)
 
 
 def _processors() -> int:

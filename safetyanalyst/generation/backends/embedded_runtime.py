@@ -29,6 +29,7 @@ class Vocabulary:
     def __init__(self, path: Path) -> None:
         self._pieces = WordPiece.read(path)
         self._begin, self._end, self.unknown = (self._special(token) for token in ("[CLS]", "[SEP]", "[UNK]"))
+        self.highest = max(self._pieces.vocabulary.values())
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids, no special ones: what looks like a special token in a text is text."""

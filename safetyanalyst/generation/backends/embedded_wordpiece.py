@@ -63,11 +63,10 @@ class WordPiece:
 
     def ids(self, text: str) -> list[int]:
         """Ids of the pieces, no special tokens."""
-        return [found for word in _words(text) for found in self._ids(word)]
+        words = _words(text)
+        return [found for word in words for found in (self._ids(word) if len(word) <= _MAX_WORD else self._unknown)]
 
     def _ids_of(self, word: str) -> list[int]:
-        if len(word) > _MAX_WORD:
-            return self._unknown
         found: list[int] = []
         start = 0
         while start < len(word):

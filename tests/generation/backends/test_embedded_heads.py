@@ -146,7 +146,7 @@ def test_rows_are_bounded_sorted_and_above_the_threshold(site: Path, seed: int) 
                 assert 1 <= len(row.effects) <= 4
                 assert len({it.effect for it in row.effects}) == len(row.effects)
                 for it in row.effects:
-                    assert 0 <= it.effect < heads.n_effects
+                    assert 0 <= it.effect < len(tiny.TAXONOMY.effects(kind))
                     assert 0 <= it.extent < N_EXTENTS
                     assert 0 <= it.likelihood < N_LIKELIHOODS
                     assert it.immediacy in (0, 1)

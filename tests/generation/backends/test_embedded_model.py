@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation.backends.embedded import EmbeddedSpecialist, load
-from safetyanalyst.generation.backends.embedded_model import FILES, EmbeddedModel, Reading, digest_of, seen_slots
+from safetyanalyst.generation.backends.embedded_known import Known, seen_slots
+from safetyanalyst.generation.backends.embedded_model import FILES, EmbeddedModel, Reading, digest_of
 from safetyanalyst.generation.backends.embedded_text import MAX_CHUNKS, WINDOW
 from safetyanalyst.pipelines.train_export import seen_words
 from safetyanalyst.scenarios import Message, Prompt, Scenario, ToolCall, Trajectory
@@ -104,11 +105,9 @@ def test_every_step_is_read_alone_too(model: EmbeddedModel) -> None:
 
 
 def test_familiarity_is_the_share_of_known_words(model: EmbeddedModel) -> None:
-    assert model.known([KNOWN]) == (1.0, 0)
-    assert model.known(["the kettle xqzvw", "wqqxz 12 345"]) == (0.5, 0)
-    assert model.known(["", "123 456", "?!"]) == (0.0, 0)
-    assert model.known([f"{KNOWN} Wie geht es Ångström, naïve Đặng?"]).unread == 0
-    assert model.known([f"{KNOWN} Как украсть чайник?"]).unread == len("Какукрастьчайник")
+    assert model.seen.known([KNOWN]) == Known(1.0, 1.0, 0)
+    assert model.seen.known(["the kettle xqzvw", "wqqxz 12 345"]) == Known(0.5, 1.0, 0)
+    assert model.seen.known(["", "123 456", "?!"]) == Known(0.0, 1.0, 0)
 
 
 FULL_WIDTH = "steal kettles".translate({c: c + 0xFEE0 for c in range(0x21, 0x7F)})
@@ -125,7 +124,8 @@ def test_a_request_in_an_unseen_script_among_known_words_may_hold_anything(model
         assert plain.tree is not None
         assert mixed.tree is not None
         assert formula.tree is not None
-        assert (plain.tree.lost, mixed.tree.lost, formula.tree.lost) == (0, 1, 0)
+        lost = int(kind == "harm")  # nobody is excused by a benefit that was not read
+        assert (plain.tree.lost, mixed.tree.lost, formula.tree.lost) == (0, lost, 0)
         assert [it.code for it in mixed.defects] == ["unfamiliar_input"]
 
 
@@ -165,7 +165,7 @@ def test_a_broken_or_absent_file_is_refused_by_name(weights: Path, tmp_path: Pat
 
 def test_a_smaller_taxonomy_is_refused(model: EmbeddedModel) -> None:
     smaller = tiny.TAXONOMY.model_copy(update={"harm_actions": tiny.TAXONOMY.harm_actions[:10]})
-    with pytest.raises(BackendError, match="another taxonomy"):
+    with pytest.raises(BackendError, match="other actions than those of"):
         EmbeddedSpecialist("harm", model, smaller)
 
 
@@ -175,7 +175,7 @@ def test_any_text_is_read(model: EmbeddedModel, text: str) -> None:
     it = reading(model, tiny.prompt(text))
     assert it.is_whole
     assert np.isfinite(it.z).all()
-    assert 0.0 <= it.familiarity <= 1.0
+    assert 0.0 <= it.known.familiarity <= 1.0
 
 
 def test_every_leaf_of_the_tree_is_an_effect_that_may_be_there(model: EmbeddedModel) -> None:
