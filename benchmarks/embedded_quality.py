@@ -86,8 +86,8 @@ def main() -> None:
 
 def training_texts(config: str, data: Path, taxonomy: Taxonomy) -> list[Any]:
     """Everything labelled that the specialists were trained from."""
-    from safetyanalyst.pipelines.train import read_texts
     from safetyanalyst.pipelines.train_config import load_train_config
+    from safetyanalyst.pipelines.train_texts import read_texts
 
     texts = read_texts(load_train_config(config), data, taxonomy)
     return [*texts.taught, *texts.labelled, *texts.contrast]

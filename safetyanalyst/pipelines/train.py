@@ -3,8 +3,8 @@
 Three stages. The first fine-tunes a pretrained sentence encoder on texts that carry a label and no trees; no teacher's tree is
 among them. The second goes on from there with teacher trees, once for every fold without that fold, and once with all. The
 third leaves the encoder as it is and learns the heads anew, which takes many passes. The trees of a fold come from the model
-that has not seen it: policies are aligned on those, never on training trees. How long the second stage lasts is what was best
-for the folds.
+that has not seen it, as it would ship, and only where no other training text resembles the text: policies are aligned on those,
+never on training trees. How long the second stage lasts is what was best for the folds.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from safetyanalyst import resources
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.backends.embedded import tree_of
-from safetyanalyst.generation.backends.embedded_heads import TreeHeads
-from safetyanalyst.generation.backends.embedded_model import FILES
+from safetyanalyst.generation.backends.embedded_known import SEEN_BITS
+from safetyanalyst.generation.backends.embedded_model import FILES, EmbeddedModel, Reading
 from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
 from safetyanalyst.generation.notation import to_json
 from safetyanalyst.pipelines import train_export
@@ -32,44 +32,23 @@ from safetyanalyst.pipelines.evaluate import auroc
 from safetyanalyst.pipelines.train_batches import Item, Limits, encode
 from safetyanalyst.pipelines.train_card import write_card
 from safetyanalyst.pipelines.train_config import BaseEncoder, Stage, TrainConfig
-from safetyanalyst.pipelines.train_data import (
-    Labelled,
-    Taught,
-    folds_of,
-    read_contrast,
-    read_labelled,
-    read_taught,
-    read_unlabelled,
-)
+from safetyanalyst.pipelines.train_data import Labelled, Taught, folds_of
 from safetyanalyst.pipelines.train_heads import fit_heads
 from safetyanalyst.pipelines.train_loop import Fitted, Schedule, fit, summaries
 from safetyanalyst.pipelines.train_network import Network, Sizes
+from safetyanalyst.pipelines.train_overlap import resembling
 from safetyanalyst.pipelines.train_report import TrainingReport
 from safetyanalyst.pipelines.train_targets import Judgements, targets_of, unlisted_stakeholders
+from safetyanalyst.pipelines.train_texts import TrainingTexts, claim, read_texts
 from safetyanalyst.scenarios import Scenario
 from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
 from safetyanalyst.trees import TREE_KINDS
 
 Say = Callable[[str], None]
 _SURE = 0.85  # a judgement of an unlabelled text that is surer than this, either way, is learned from
+_READ = 32  # texts at once
 _UNLABELLED_GROUP = "unlabelled"
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # z is dropped from instead: twice as fast
-
-
-class TrainingTexts(NamedTuple):
-    """What a configuration names.
-
-    Attributes:
-        taught: Texts with teacher trees.
-        labelled: Texts with a label only, without those that the teacher saw.
-        contrast: Texts written for this training.
-        unlabelled: Prompts without a label, without those that the teacher saw.
-    """
-
-    taught: list[Taught]
-    labelled: list[Labelled]
-    contrast: list[Labelled]
-    unlabelled: list[Scenario]
 
 
 def train_embedded(config: TrainConfig, data: Path, work: Path, out: Path, *, say: Say = lambda _: None) -> TrainingReport:
@@ -91,7 +70,7 @@ def train_embedded(config: TrainConfig, data: Path, work: Path, out: Path, *, sa
     groups = {it.group for it in texts.taught}
     if len(groups) < config.folds:
         raise ConfigError(f"the teacher's texts have {len(groups)} groups", key="folds", expected="at most one fold a group")
-    _claim(work, config, texts)
+    claim(work, config, texts)
     say(", ".join(f"{len(part)} {name}" for name, part in texts._asdict().items()))
     run = _Run(config, taxonomy, base, texts, work, say)
     network, labels = run.learn_labels()
@@ -117,54 +96,25 @@ def train_embedded(config: TrainConfig, data: Path, work: Path, out: Path, *, sa
         config.trees.model_copy(update={"epochs": epochs}),
     )
     run.learn_heads("final", final, judged, np.arange(len(fold)))
+    others = [*(it.scenario for it in (*texts.labelled, *texts.contrast)), *texts.unlabelled]
+    alone = ~resembling([it.scenario for it in texts.taught], others)
+    label = np.array([it.label for it in texts.taught])
     report = TrainingReport(
         name=config.name, taught=len(texts.taught), labelled=len(texts.labelled), contrast=len(texts.contrast),
-        judged=len(judged), unlisted_stakeholders=unlisted_stakeholders(texts.taught, taxonomy),
-        out_of_fold_auroc=auroc(np.array([it.label for it in texts.taught]), harmful),
+        judged=len(judged), resembling=int((~alone).sum()), unlisted_stakeholders=unlisted_stakeholders(texts.taught, taxonomy),
+        out_of_fold_auroc=auroc(label[alone], harmful[alone]),
         label_epochs=labels.epochs, tree_epochs=epochs,
         held_out_loss=tuple(tuple(stage.held_out_loss) for stage in fitted),
         minutes=round(sum(stage.seconds for stage in (labels, last, *fitted)) / 60, 1),
     )  # fmt: skip
     seen = train_export.seen_words(run.scenarios(), config.min_documents)
     arrays = train_export.head_arrays(final, config.decoding, seen)
-    train_export.save(out, final, arrays, config.name, taxonomy, base / "tokenizer.json")
-    (out / "out-of-fold.jsonl").write_text("".join(json.dumps(rows[i]) + "\n" for i in sorted(rows)), encoding="utf-8")
+    run.export(out, final, arrays)
+    kept = (json.dumps(rows[int(i)]) + "\n" for i in np.flatnonzero(alone))
+    (out / "out-of-fold.jsonl").write_text("".join(kept), encoding="utf-8")
     (out / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     write_card(out, config, report, FILES)
     return report
-
-
-def read_texts(config: TrainConfig, data: Path, taxonomy: Taxonomy) -> TrainingTexts:
-    """Reads the training texts of a configuration.
-
-    Raises:
-        ConfigError: A file is missing or broken, or is a development set.
-    """
-    taught: list[Taught] = []
-    for name in config.teacher:
-        if not (data / name).is_file():
-            raise ConfigError("there is no such file", file=data / name, key="teacher", expected="teacher trees")
-        taught += read_taught(data / name, taxonomy)
-    known = {it.scenario.texts() for it in taught}  # texts that the teacher saw came from the labelled files
-    rng = np.random.default_rng(config.seed)
-    labelled: list[Labelled] = []
-    for part in config.labelled:
-        for path in _paths(data, part.files, "labelled"):
-            mine = [it for it in read_labelled([path], part.weight) if it.scenario.texts() not in known]
-            labelled += _some(mine, part.at_most, rng)
-    contrast = _some(read_contrast_sheets(config, taxonomy), config.contrast.at_most, rng)
-    unlabelled = [it for it in read_unlabelled(_paths(data, config.unlabelled.files, "unlabelled")) if it.texts() not in known]
-    return TrainingTexts(taught, labelled, contrast, _some(unlabelled, config.unlabelled.at_most, rng))
-
-
-def read_contrast_sheets(config: TrainConfig, taxonomy: Taxonomy) -> list[Labelled]:
-    """The texts written for this training, which ship beside the configurations.
-
-    Raises:
-        ConfigError: A line is broken.
-    """
-    paths = _paths(resources.folder("training"), config.contrast.files, "contrast")
-    return [it for path in paths for it in read_contrast(path, taxonomy, config.contrast.weight)]
 
 
 def base_folder(encoder: BaseEncoder) -> Path:
@@ -241,20 +191,25 @@ class _Run:
         return network, self._fit(network, parts[0], parts[1], self.config.labels, "labels")
 
     def judge(self, network: Network) -> list[Item]:
-        """Unlabelled texts of which the first stage is sure, with its judgement as their label."""
+        """Unlabelled texts of which the first stage is sure, with its judgement as their label; noted, so that it stays."""
         if not self.texts.unlabelled or not self.others:
             return []
-        encoded = [encode(it, self.vocabulary, i) for i, it in enumerate(self.texts.unlabelled)]
-        z = torch.from_numpy(summaries(network, encoded, self.limits, self.config.precision))
-        with torch.no_grad():
-            p = torch.sigmoid(network.judgements(z.to(network.query.device))[:, 0]).cpu().numpy()
+        noted = self.work / "judged.json"
+        if not noted.is_file():
+            encoded = [encode(it, self.vocabulary, i) for i, it in enumerate(self.texts.unlabelled)]
+            z = torch.from_numpy(summaries(network, encoded, self.limits, self.config.precision))
+            with torch.no_grad():
+                p = torch.sigmoid(network.judgements(z.to(network.query.device))[:, 0]).tolist()
+            noted.with_suffix(".tmp").write_text(json.dumps(p), encoding="utf-8")
+            noted.with_suffix(".tmp").replace(noted)
+        judged: list[float] = json.loads(noted.read_text(encoding="utf-8"))
         weight = self.config.unlabelled.weight
         sure = [
-            Labelled(it, float(q), weight, _UNLABELLED_GROUP)
-            for it, q in zip(self.texts.unlabelled, p, strict=True)
+            Labelled(it, q, weight, _UNLABELLED_GROUP)
+            for it, q in zip(self.texts.unlabelled, judged, strict=True)
             if max(q, 1 - q) > _SURE
         ]
-        self.say(f"{len(sure)} of {len(p)} unlabelled texts are judged surely")
+        self.say(f"{len(sure)} of {len(judged)} unlabelled texts are judged surely")
         return self._items(sure)
 
     def learn_trees(
@@ -276,6 +231,7 @@ class _Run:
             z = summaries(network, encoded, self.limits, self.config.precision)
         network.heads = new_network(self.config, self.taxonomy, self.base).heads
         targets = [it.targets for it in items]
+        self.say(f"{name}: heads anew from {len(items)} texts")
         fit_heads(network, z, targets, self.judgements.importance, self.config.heads, self.config.seed, path)
 
     def _beside(self, judged: Sequence[Item], n: int) -> list[Item]:
@@ -284,23 +240,38 @@ class _Run:
         return [others[i] for i in np.random.default_rng(self.config.seed).permutation(len(others))[:n]]
 
     def predict(self, network: Network, rows: Any, harmful: Any) -> list[dict[str, Any]]:
-        """Trees of some teacher texts, as records for `align`; notes the judgement "harmful" of each."""
-        encoded = [encode(self.taught[int(i)].scenario, self.vocabulary, k) for k, i in enumerate(rows)]
-        z = summaries(network, encoded, self.limits, self.config.precision)
+        """Trees of some teacher texts, as records for `align`; notes the judgement "harmful" of each.
+
+        They come from the files that such a network ships as, in eight bits: policies are aligned to what runs.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            arrays = train_export.head_arrays(network, self.config.decoding, np.zeros(1 << SEEN_BITS, bool))
+            self.export(Path(folder), network, arrays)
+            model = EmbeddedModel.load(Path(folder))
+            found = [it for start in range(0, len(rows), _READ) for it in self._read(model, rows[start : start + _READ])]
+        z = torch.from_numpy(np.stack([it.z for it in found])).to(network.query.device)
         with torch.no_grad():
-            harmful[rows] = network.judgements(torch.from_numpy(z).to(network.query.device))[:, 0].cpu().numpy()
-        arrays = train_export.head_arrays(network, self.config.decoding, np.zeros(8, bool))
-        heads = {kind: TreeHeads(arrays, kind, len(self.taxonomy.extents)) for kind in TREE_KINDS}
-        found = []
-        for i, mine in zip(rows, z, strict=True):
-            it = self.texts.taught[int(i)]
-            trees = {
-                kind: to_json(tree_of(heads[kind].rows(mine), kind, self.taxonomy.stakeholders, self.taxonomy, {}))
-                for kind in TREE_KINDS
-            }
-            scenario = it.scenario
-            found.append({"id": scenario.id, "type": scenario.type, "label": it.label, "group": it.group, "trees": trees})
-        return found
+            harmful[rows] = network.judgements(z)[:, 0].cpu().numpy()
+        return [self._record(model, int(i), it) for i, it in zip(rows, found, strict=True)]
+
+    def export(self, folder: Path, network: Network, arrays: Mapping[str, Any]) -> None:
+        """Writes the weights of a network."""
+        train_export.save(folder, network, arrays, self.config.name, self.taxonomy, self.base / "tokenizer.json")
+
+    def _read(self, model: EmbeddedModel, rows: Any) -> Iterator[Reading]:
+        for it in model.read([self.texts.taught[int(i)].scenario for i in rows]):
+            if isinstance(it, Exception):
+                raise it
+            yield it
+
+    def _record(self, model: EmbeddedModel, i: int, reading: Reading) -> dict[str, Any]:
+        it = self.texts.taught[i]
+        trees = {
+            kind: to_json(tree_of(model.heads[kind].rows(reading.z), kind, model.stakeholders, self.taxonomy, {}))
+            for kind in TREE_KINDS
+        }
+        scenario = it.scenario
+        return {"id": scenario.id, "type": scenario.type, "label": it.label, "group": it.group, "trees": trees}
 
     def _fit(self, network: Network, items: list[Item], held_out: list[Item], stage: Stage, name: str) -> Fitted:
         schedule = Schedule(
@@ -315,39 +286,3 @@ class _Run:
 
     def _items(self, texts: Sequence[Taught | Labelled]) -> list[Item]:
         return [Item(it.scenario, target) for it, target in zip(texts, targets_of(texts, self.judgements), strict=True)]
-
-
-def _paths(folder: Path, patterns: Sequence[str], key: str) -> list[Path]:
-    """Files that the patterns name, each at least one.
-
-    Raises:
-        ConfigError: A pattern names none.
-    """
-    found: list[Path] = []
-    for pattern in patterns:
-        mine = sorted(folder.glob(pattern))
-        if not mine:
-            raise ConfigError("there is no such file", file=folder / pattern, key=key, expected="training texts")
-        found += mine
-    return found
-
-
-def _some(items: list[Any], at_most: int | None, rng: np.random.Generator) -> list[Any]:
-    if at_most is None or len(items) <= at_most:
-        return items
-    return [items[i] for i in np.sort(rng.permutation(len(items))[:at_most])]
-
-
-def _claim(work: Path, config: TrainConfig, texts: TrainingTexts) -> None:
-    """Notes which run a folder belongs to, or refuses another's."""
-    digest = hashlib.sha256(config.model_dump_json().encode())
-    items: list[Taught | Labelled] = [*texts.taught, *texts.labelled, *texts.contrast]
-    for it in items:
-        digest.update(repr(it).encode("utf-8", "surrogatepass"))
-    for scenario in texts.unlabelled:
-        digest.update(repr(scenario.texts()).encode("utf-8", "surrogatepass"))
-    mark = work / "run.json"
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) != {"run": digest.hexdigest()}:
-        raise ConfigError("holds a run of another configuration or other texts", file=work, expected="an empty folder")
-    work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps({"run": digest.hexdigest()}), encoding="utf-8")

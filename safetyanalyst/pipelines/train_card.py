@@ -38,6 +38,7 @@ def card(config: TrainConfig, report: TrainingReport) -> str:
         _table(("texts", "number"), [
             ("with teacher trees", report.taught), ("with a label only", report.labelled),
             ("written for this training", report.contrast), ("unlabelled, judged by the first stage", report.judged),
+            ("teacher texts that another text resembles, left out of what is out of fold", report.resembling),
             ("rows of teacher trees left out, their stakeholder not listed", report.unlisted_stakeholders),
         ]),
         "",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from safetyanalyst import resources
 from safetyanalyst.records import Record
-from safetyanalyst.trees import TreeKind
+from safetyanalyst.trees import TREE_KINDS, TreeKind
 
 FORMAT = "safetyanalyst-training/2"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -139,6 +139,13 @@ class TrainConfig(Record):
     folds: Annotated[int, Field(ge=2)] = 5
     min_documents: Count = 2
     decoding: dict[TreeKind, Decoding]
+
+    @field_validator("decoding")
+    @classmethod
+    def _both_kinds(cls, decoding: dict[TreeKind, Decoding]) -> dict[TreeKind, Decoding]:
+        if decoding.keys() != set(TREE_KINDS):
+            raise ValueError("names harm and benefit, each once")
+        return decoding
 
 
 def load_train_config(name_or_path: str | Path) -> TrainConfig:

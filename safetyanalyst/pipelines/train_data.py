@@ -72,8 +72,12 @@ def read_taught(path: Path, taxonomy: Taxonomy) -> Iterator[Taught]:
         if isinstance(item, ReadFailure):
             raise ConfigError(item.error, file=path, key=f"line {number}", expected="a teacher tree")
         row: dict[str, Any] = json.loads(line)
+        missing = [key for key in ("id", "harmful", "severity", "harm", "benefit") if key not in row]
+        if missing or row["harmful"] not in (0, 1) or row["severity"] not in range(5):
+            expected = "id, harmful 0 or 1, severity 0 to 4, harm and benefit"
+            raise ConfigError("broken row", file=path, key=f"line {number}", expected=expected)
         trees = {kind: _tree(row, kind, taxonomy, path, number) for kind in ("harm", "benefit")}
-        agrees = row.get("second_opinion", row["harmful"]) == row["harmful"]
+        agrees = row.get("second_opinion") in (None, row["harmful"])
         yield Taught(
             _cleaned(item.scenario),
             HarmBenefitTree(**trees),
@@ -85,20 +89,26 @@ def read_taught(path: Path, taxonomy: Taxonomy) -> Iterator[Taught]:
 
 
 def read_labelled(paths: list[Path], weight: float) -> Iterator[Labelled]:
-    """Reads scenarios that carry a label; the others are passed over."""
+    """Reads scenarios that carry a label; those without one are passed over.
+
+    Raises:
+        ConfigError: A line is broken.
+    """
     for path in paths:
-        _refuse_development(path)
-        for item in read_examples(path):
-            if isinstance(item, Example) and item.label is not None:
+        for item in _examples(path):
+            if item.label is not None:
                 yield Labelled(_cleaned(item.scenario), item.label, weight, _group(item))
 
 
 def read_unlabelled(paths: list[Path]) -> Iterator[Scenario]:
-    """Reads the prompts that carry no label."""
+    """Reads the prompts that carry no label.
+
+    Raises:
+        ConfigError: A line is broken.
+    """
     for path in paths:
-        _refuse_development(path)
-        for item in read_examples(path):
-            if isinstance(item, Example) and item.label is None and isinstance(item.scenario, Prompt):
+        for item in _examples(path):
+            if item.label is None and isinstance(item.scenario, Prompt):
                 yield item.scenario
 
 
@@ -111,6 +121,7 @@ def read_contrast(path: Path, taxonomy: Taxonomy, weight: float) -> Iterator[Lab
     Raises:
         ConfigError: A line is broken: training data is not to be guessed at.
     """
+    _refuse_development(path)
     action = {str(category.number): category.name for category in taxonomy.harm_actions}
     benefit = {str(category.number): category.name for category in taxonomy.benefit_actions}
     for number, item in enumerate(read_examples(path), start=1):
@@ -136,6 +147,14 @@ def folds_of(groups: list[str], n_folds: int, seed: int) -> npt.NDArray[np.int64
     assigned = np.random.default_rng(seed).permutation(len(names)) % n_folds
     fold = dict(zip(names, assigned, strict=True))
     return np.array([fold[group] for group in groups])
+
+
+def _examples(path: Path) -> Iterator[Example]:
+    _refuse_development(path)
+    for number, item in enumerate(read_examples(path), start=1):
+        if isinstance(item, ReadFailure):
+            raise ConfigError(item.error, file=path, key=f"line {number}", expected="a scenario")
+        yield item
 
 
 def _tree(row: dict[str, Any], kind: Any, taxonomy: Taxonomy, path: Path, number: int) -> Tree:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
+from safetyanalyst.errors import ConfigError, FitError
 from safetyanalyst.pipelines.train_config import HeadStage
 from safetyanalyst.pipelines.train_loss import LossWeights, loss_of
 from safetyanalyst.pipelines.train_network import Network
@@ -39,6 +40,10 @@ def fit_heads(
         stage: How long and how fast.
         seed: Of order and dropout.
         path: Where the heads go when they are done.
+
+    Raises:
+        ConfigError: The file holds other heads.
+        FitError: The loss is no number.
     """
     device = network.query.device
     if not path.is_file():
@@ -46,7 +51,10 @@ def fit_heads(
         part = path.with_suffix(".tmp")
         save_file({name: value.detach().cpu().contiguous() for name, value in _own(network).items()}, part)
         part.replace(path)
-    network.load_state_dict(load_file(path), strict=False)
+    learned = load_file(path)
+    if learned.keys() != _own(network).keys():
+        raise ConfigError("holds other heads", file=path, expected="heads of this configuration")
+    network.load_state_dict(learned, strict=False)
 
 
 def _fit(
@@ -64,6 +72,8 @@ def _fit(
             at = order[start : start + _BATCH]
             some = torch.nn.functional.dropout(z[at], stage.dropout)
             loss = loss_of(network, some, [targets[i] for i in at], importance, WEIGHTS)
+            if not torch.isfinite(loss):
+                raise FitError("the loss of the heads is no number; a lower learning rate may help")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

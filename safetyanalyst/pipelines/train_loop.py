@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from safetyanalyst.errors import FitError
 from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
 from safetyanalyst.pipelines.train_batches import Encoded, Item, Limits, Packed, Reader, packed
 from safetyanalyst.pipelines.train_loss import LossWeights, loss_of
@@ -94,6 +95,8 @@ def fit(
         network.train()
         losses = [run.step(it, reader.items) for it in reader.epoch(state.epochs)]
         loss = float(np.mean(losses))
+        if not math.isfinite(loss):
+            raise FitError(f"the loss of epoch {state.epochs + 1} is no number; a lower learning rate may help")
         held = run.loss(checks, held_out) if held_out else math.nan
         is_best = schedule.keep == "last" or not held_out or held < min([math.inf, *state.held_out_loss])
         state = Fitted(
@@ -172,7 +175,8 @@ class _Run:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         if is_best:
-            save_file(weights, folder / "best.safetensors")
+            save_file(weights, folder / "best.tmp")
+            (folder / "best.tmp").replace(folder / "best.safetensors")
         moments = {
             f"optimiser/{name}.{i}": (value.reshape(-1).float() if value.dim() == 0 else value).cpu().contiguous()
             for i, kept in self.optimiser.state_dict()["state"].items()

@@ -19,6 +19,7 @@ from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.backends.embedded import load
 from safetyanalyst.generation.backends.embedded_model import FILES
 from safetyanalyst.pipelines import train as training
+from safetyanalyst.pipelines import train_texts
 from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
 from safetyanalyst.pipelines.train_config import Stage, Texts, TrainConfig, load_train_config
 from safetyanalyst.scenarios import Prompt
@@ -127,7 +128,7 @@ def test_more_folds_than_groups_are_refused(place: Path) -> None:
 def test_a_pattern_that_names_no_file_is_refused(place: Path, key: str) -> None:
     texts = Texts(files=("nowhere_*.jsonl",), weight=1.0)
     with pytest.raises(ConfigError, match=rf"nowhere_.*{key}"):
-        training.read_texts(config(place, **{key: (texts,) if key == "labelled" else texts}), place, TAXONOMY)
+        train_texts.read_texts(config(place, **{key: (texts,) if key == "labelled" else texts}), place, TAXONOMY)
 
 
 def test_texts_of_a_single_group_are_all_learned_from(trained: dict[str, Any], place: Path) -> None:
@@ -193,7 +194,7 @@ def test_the_folder_of_another_run_is_refused(trained: dict[str, Any], place: Pa
 def test_development_sets_and_other_encoders_are_refused(place: Path) -> None:
     labelled = load_train_config(place / "tiny.yaml").labelled[0].model_copy(update={"files": ("dev_*.jsonl",)})
     with pytest.raises(ConfigError, match="development set"):
-        training.read_texts(config(place, labelled=(labelled,)), place, TAXONOMY)
+        train_texts.read_texts(config(place, labelled=(labelled,)), place, TAXONOMY)
     encoder = load_train_config(place / "tiny.yaml").encoder
     with pytest.raises(ConfigError, match="another model"):
         training.base_folder(encoder.model_copy(update={"sha256": "0" * 64}))
@@ -203,7 +204,7 @@ def test_development_sets_and_other_encoders_are_refused(place: Path) -> None:
 
 def test_the_shipped_configuration_reads_its_contrast_prompts() -> None:
     settings = load_train_config("embedded")
-    texts = training.read_contrast_sheets(settings, TAXONOMY)
+    texts = train_texts.read_contrast_sheets(settings, TAXONOMY)
     assert len(texts) > 16_000
     assert 0.4 < sum(it.label for it in texts) / len(texts) < 0.55
     assert len({it.scenario.texts() for it in texts}) > 0.99 * len(texts)
