@@ -13,7 +13,9 @@ import numpy as np
 from scipy import sparse
 
 from safetyanalyst.features import FeatureMatrix, FeatureSpace
+from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import SoftEffect
+from safetyanalyst.weights import Floats
 
 
 def expected_counts(space: FeatureSpace, scenarios: Iterable[Sequence[SoftEffect]]) -> FeatureMatrix:
@@ -27,28 +29,40 @@ def expected_counts(space: FeatureSpace, scenarios: Iterable[Sequence[SoftEffect
         A matrix of n rows; nothing in it is missing.
 
     Raises:
-        ValueError: An effect's names or levels are not of the taxonomy.
+        ValueError: An effect's names or levels are not of the taxonomy, or something in it is no probability.
     """
-    rows = [_row(space, effects) for effects in scenarios]
-    n = len(rows)
-    counts = sparse.csr_array(np.array(rows).reshape(n, space.n_cells))
+    indptr, columns, values = [0], [np.empty(0, np.int64)], [np.empty(0)]
+    for effects in scenarios:
+        row = _row(space, effects)
+        columns.append(np.flatnonzero(row))
+        values.append(row[columns[-1]])
+        indptr.append(indptr[-1] + len(columns[-1]))
+    n = len(indptr) - 1
+    counts = sparse.csr_array((np.concatenate(values), np.concatenate(columns), np.array(indptr)), shape=(n, space.n_cells))
     return FeatureMatrix(space, counts, sparse.csr_array((n, 0)), (), np.zeros((n, 2), np.int64))
 
 
-def _row(space: FeatureSpace, effects: Sequence[SoftEffect]) -> np.ndarray:
+def _row(space: FeatureSpace, effects: Sequence[SoftEffect]) -> Floats:
     row = np.zeros(space.n_cells)
     immediate = np.array([level.name == "immediate" for level in space.taxonomy.immediacies])
     for it in effects:
+        _check(space.taxonomy, it)
         if it.kind not in space.spec.kinds:
             continue
         positions = space.positions(it.kind)
-        action, effect = positions["action"].get(it.action), positions["effect"].get(it.effect)
-        if action is None or effect is None:
-            raise ValueError(f"{it.action}, {it.effect} are not a {it.kind} action and effect of {space.taxonomy.label}")
-        cells = space.ids(it.kind)[action, effect]  # extents x likelihoods x immediacies
+        cells = space.ids(it.kind)[positions["action"].get(it.action), positions["effect"].get(it.effect)]
         now = np.where(immediate, it.immediate, 1.0 - it.immediate)
-        share = np.einsum("i,j,k->ijk", it.extent, it.likelihood, now)
-        if share.shape != cells.shape:
-            raise ValueError(f"{share.shape[:2]} extents and likelihoods where {space.taxonomy.label} has {cells.shape[:2]}")
-        row[cells] += it.probability * share
+        row[cells] += it.probability * np.einsum("i,j,k->ijk", it.extent, it.likelihood, now)
     return row
+
+
+def _check(taxonomy: Taxonomy, it: SoftEffect) -> None:
+    if not any(it.action == known.name for known in taxonomy.actions(it.kind)):
+        raise ValueError(f"{it.action!r} is no {it.kind} action of {taxonomy.label}")
+    if not any(it.effect == known.name for known in taxonomy.effects(it.kind)):
+        raise ValueError(f"{it.effect!r} is no {it.kind} effect of {taxonomy.label}")
+    found, expected = (len(it.extent), len(it.likelihood)), (len(taxonomy.extents), len(taxonomy.likelihoods))
+    if found != expected:
+        raise ValueError(f"{found} extents and likelihoods where {taxonomy.label} has {expected}")
+    if not all(0.0 <= p <= 1.0 for p in (it.probability, it.immediate, *it.extent, *it.likelihood)):
+        raise ValueError(f"{it.action}, {it.effect}: a probability lies outside [0, 1]")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from safetyanalyst.cli import app
@@ -21,7 +20,7 @@ from safetyanalyst.generation.backends.embedded_model import FILES
 from safetyanalyst.pipelines import train as training
 from safetyanalyst.pipelines import train_texts
 from safetyanalyst.pipelines.dataset import StoredTrees, read_trees
-from safetyanalyst.pipelines.train_config import Stage, Texts, TrainConfig, load_train_config
+from safetyanalyst.pipelines.train_config import HeadStage, Stage, Texts, TrainConfig, load_train_config
 from safetyanalyst.scenarios import Prompt
 from tests.tiny import TAXONOMY, write_package
 
@@ -161,29 +160,90 @@ def test_every_teacher_text_gets_trees_of_a_model_that_has_not_seen_it(trained: 
     assert sorted(it.id for it in stored) == sorted(row["id"] for row in teacher_rows())
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_weights(trained: dict[str, Any], place: Path) -> None:
-    settings, told = config(place), list[str]()
+@pytest.fixture(scope="module")
+def brief(place: Path) -> TrainConfig:
+    """A run of a few epochs: what it learns does not matter."""
+    stage = Stage(epochs=2, encoder_rate=0.002, head_rate=0.003)
+    return config(place, labels=stage, trees=stage, heads=HeadStage(epochs=3, rate=0.003))
+
+
+@pytest.fixture(scope="module")
+def straight(place: Path, brief: TrainConfig) -> Path:
+    training.train_embedded(brief, place, place / "straight-work", place / "straight")
+    return place / "straight"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["labels: epoch 1 of", "labels: epoch 2 of", "fold-0: epoch 1 of", "fold-0: heads", "trees of fold 1", "fold-1: epoch 2 of",
+     "final: heads"],
+)  # fmt: skip
+def test_a_run_that_was_stopped_goes_on_and_ends_the_same(place: Path, brief: TrainConfig, straight: Path, moment: str) -> None:
+    told: list[str] = []
 
     def stop(line: str) -> None:
         told.append(line)
-        if line.startswith("fold-1: epoch 2 of"):
+        if line.startswith(moment):
             raise KeyboardInterrupt
 
+    name = moment.replace(" ", "-").replace(":", "")
+    work, again = place / f"{name}-work", place / name
     with pytest.raises(KeyboardInterrupt):
-        training.train_embedded(settings, place, place / "stopped", place / "again", say=stop)
-    assert not (place / "again").exists()
+        training.train_embedded(brief, place, work, again, say=stop)
+    assert not again.exists()
     gone_on: list[str] = []
-    training.train_embedded(settings, place, place / "stopped", place / "again", say=gone_on.append)
-    assert not [
-        line
-        for line in gone_on
-        if line.startswith(("labels: epoch", "fold-0: epoch", "fold-1: epoch 1 of", "fold-1: epoch 2 of"))
-    ]
-    assert [line for line in gone_on if line.startswith("fold-1: epoch 3 of")]
-    first, second = (load_file(place / name / "heads.safetensors") for name in ("weights", "again"))
-    assert first.keys() == second.keys()
-    assert all((first[name] == second[name]).all() for name in first)
-    assert (place / "weights" / "encoder.onnx").read_bytes() == (place / "again" / "encoder.onnx").read_bytes()
+    training.train_embedded(brief, place, work, again, say=gone_on.append)
+    epochs = [[line.split(" of ")[0] for line in lines if ": epoch " in line] for lines in (told, gone_on)]
+    assert not set(epochs[0]) & set(epochs[1])  # nothing is learned twice
+    assert len(epochs[0]) + len(epochs[1]) == 2 * 4
+    for file in (*FILES, "out-of-fold.jsonl"):
+        assert (again / file).read_bytes() == (straight / file).read_bytes()
+
+
+def test_no_stage_of_a_fold_sees_what_the_fold_holds_out(
+    place: Path, brief: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out: dict[str, set[int]] = {}
+    learned: dict[str, set[int]] = {}
+    fit, fit_heads = training.fit, training.fit_heads
+
+    def watched_fit(network: Any, items: Any, held: Any, *rest: Any) -> Any:
+        name = next(it for it in rest if isinstance(it, Path)).name
+        held_out[name] = {id(it.targets) for it in held}
+        learned[name] = {id(it.targets) for it in items}
+        return fit(network, items, held, *rest)
+
+    def watched_heads(network: Any, z: Any, targets: Any, *rest: Any) -> None:
+        name = next(it for it in rest if isinstance(it, Path)).parent.name
+        learned[name] |= {id(it) for it in targets}
+        fit_heads(network, z, targets, *rest)
+
+    monkeypatch.setattr(training, "fit", watched_fit)
+    monkeypatch.setattr(training, "fit_heads", watched_heads)
+    training.train_embedded(brief, place, place / "watched-work", place / "watched")
+    assert sum(len(held_out[f"fold-{f}"]) for f in range(2)) == len(teacher_rows())
+    for f in range(2):
+        assert held_out[f"fold-{f}"]
+        assert not held_out[f"fold-{f}"] & (learned[f"fold-{f}"] | learned["labels"])
+
+
+def test_a_teacher_text_that_another_text_resembles_is_not_out_of_fold(place: Path, brief: TrainConfig) -> None:
+    text = teacher_rows()[0]["text"]
+    write(place / "near" / "train_near.jsonl", [{"id": "near", "text": f"Tell me. {text} It is urgent.", "label": 1}])
+    near = brief.model_copy(update={"labelled": (*brief.labelled, Texts(files=("near/train_near.jsonl",), weight=1.0))})
+    report = training.train_embedded(near, place, place / "near-work", place / "near-out")
+    ids = {json.loads(line)["id"] for line in (place / "near-out" / "out-of-fold.jsonl").read_text().splitlines()}
+    assert report.resembling == len(teacher_rows()) - len(ids) >= 1
+    assert teacher_rows()[0]["id"] not in ids
+
+
+def test_a_folder_without_a_mark_and_a_torn_mark_are_refused(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "last.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match="no mark of a run"):
+        training.train_embedded(config(place), place, tmp_path, place / "other")
+    (tmp_path / "run.json").write_text('{"run"')
+    with pytest.raises(ConfigError, match="another configuration"):
+        training.train_embedded(config(place), place, tmp_path, place / "other")
 
 
 def test_the_folder_of_another_run_is_refused(trained: dict[str, Any], place: Path) -> None:
