@@ -86,8 +86,8 @@ def test_names_and_levels_of_another_taxonomy_are_refused() -> None:
     even = (1 / 4,) * 4, (1 / 3,) * 3
     with pytest.raises(ValueError, match="nothing like it"):
         expected_counts(SPACE, [[SoftEffect("harm", "User", "nothing like it", harm[1], 1.0, *even, 0.5)]])
+    space = FeatureSpace(TAXONOMY)  # which has no weights per effect
     with pytest.raises(ValueError, match="nothing like it"):
-        space = FeatureSpace(TAXONOMY)  # which has no weights per effect
         expected_counts(space, [[SoftEffect("harm", "User", harm[0], "nothing like it", 1.0, *even, 0.5)]])
     for wrong in (float("nan"), 1.5, -0.1):
         with pytest.raises(ValueError, match="outside"):
