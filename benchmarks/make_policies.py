@@ -36,7 +36,7 @@ def main() -> None:
     base = load_policy("wildjailbreak-v1")
     taxonomy = load_taxonomy(base.taxonomy)
     data = read_labelled(path, base.bind(taxonomy).space)
-    settings = AlignSettings(ridge=RIDGE, n_bootstrap=REPLICATES)
+    settings = AlignSettings(ridge=RIDGE, n_bootstrap=REPLICATES, group_column="group")
     fitted, replicates, *_ = align_with(settings, data, base, taxonomy, name="balanced", source=path)
     assert replicates is not None
     bound = fitted.bind(taxonomy)
@@ -58,7 +58,7 @@ def main() -> None:
             "name": "strict",
             "version": VERSION,
             "description": "For deployments where a missed harm costs more than many false alarms: the weights of balanced, "
-            "cut so that out of fold one in twenty unsafe texts is allowed; blocks when something is missing.",
+            "cut so that one in twenty of the unsafe texts aligned to is allowed; blocks when something is missing.",
             "threshold": cut,
             "on_missing": "block",
         }
