@@ -18,6 +18,7 @@ import numpy as np
 from safetyanalyst import resources
 from safetyanalyst.aggregation import harmfulness
 from safetyanalyst.bootstrap import save_bootstrap
+from safetyanalyst.constraints import Constraints
 from safetyanalyst.pipelines.align import AlignSettings, align_with, read_labelled
 from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
@@ -25,6 +26,7 @@ from safetyanalyst.taxonomy import load_taxonomy
 REVIEWED, MISSED = 0.10, 0.05  # shares
 VERSION = "3"  # counted up with every fit that ships
 REPLICATES = 200  # refits on resampled rows, for the intervals of the weights
+FLOOR = 0.25  # of every action: where labels say little, an action is not to be free of charge
 RIDGE = 0.003  # no weight is left where it happened to start, or at 0 or 1 for want of rows
 
 
@@ -36,7 +38,9 @@ def main() -> None:
     base = load_policy("wildjailbreak-v1")
     taxonomy = load_taxonomy(base.taxonomy)
     data = read_labelled(path, base.bind(taxonomy).space)
-    settings = AlignSettings(ridge=RIDGE, n_bootstrap=REPLICATES, group_column="group")
+    settings = AlignSettings(
+        ridge=RIDGE, n_bootstrap=REPLICATES, group_column="group", constraints=Constraints(floors={"harm/action/*": FLOOR})
+    )
     fitted, replicates, *_ = align_with(settings, data, base, taxonomy, name="balanced", source=path)
     assert replicates is not None
     bound = fitted.bind(taxonomy)

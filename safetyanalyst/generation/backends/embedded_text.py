@@ -77,7 +77,7 @@ def _chunks(scenario: Scenario, tokenize: Tokenize) -> Iterator[Chunk]:
         yield from _windows(CONTEXT, (), asked)
         yield from _windows(0, asked[:_HEAD], tokenize(cleaned(scenario.response)))
     else:
-        yield from _windows(CONTEXT, (), tokenize(cleaned(scenario.text)))
+        yield from _windows(CONTEXT, (), _once(tokenize(cleaned(scenario.text))))
 
 
 def _chunks_of_steps(trajectory: Trajectory, tokenize: Tokenize) -> Iterator[Chunk]:
@@ -104,6 +104,19 @@ def _chunks_of_step(step: Step, head: list[int], tokenize: Tokenize) -> Iterator
 def _tokens(messages: Iterable[Message], roles: Sequence[str], tokenize: Tokenize) -> list[int]:
     text = "\n".join(cleaned(message.content) for message in messages if message.role in roles and message.content)
     return tokenize(text) if text else []
+
+
+def _once(tokens: list[int]) -> list[int]:
+    """What is said several times over, once: repetition adds nothing to a request, and must not change the answer."""
+    border = 0  # length of the longest prefix that is a suffix too (Knuth, Morris and Pratt, 1977)
+    borders = [0] * len(tokens)
+    for i in range(1, len(tokens)):
+        while border and tokens[i] != tokens[border]:
+            border = borders[border - 1]
+        border += tokens[i] == tokens[border]
+        borders[i] = border
+    unit = len(tokens) - border
+    return tokens[:unit] if unit and len(tokens) % unit == 0 else tokens
 
 
 def _windows(step: int, head: Sequence[int], tokens: list[int]) -> Iterator[Chunk]:

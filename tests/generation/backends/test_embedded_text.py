@@ -130,9 +130,9 @@ def test_prompts_and_exchanges_are_read_in_windows_whole(n: int, m: int) -> None
 def test_there_is_always_a_chunk_and_never_more_than_one_beyond_the_bound() -> None:
     assert chunks_of(Prompt(id="p", text=""), numbers) == [Chunk(CONTEXT, ([],))]
     assert chunks_of(Trajectory(id="t", messages=(Message(role="user", content=""),)), numbers) == [Chunk(CONTEXT, ([],))]
-    whole = chunks_of(Prompt(id="p", text="7 " * (MAX_CHUNKS * WINDOW)), numbers)
-    more = chunks_of(Prompt(id="p", text="7 " * (MAX_CHUNKS * WINDOW + 1)), numbers)
-    far_more = chunks_of(Prompt(id="p", text="7 " * (3 * MAX_CHUNKS * WINDOW)), numbers)
+    whole = chunks_of(Prompt(id="p", text=" ".join(map(str, range(MAX_CHUNKS * WINDOW)))), numbers)
+    more = chunks_of(Prompt(id="p", text=" ".join(map(str, range(MAX_CHUNKS * WINDOW + 1)))), numbers)
+    far_more = chunks_of(Prompt(id="p", text=" ".join(map(str, range(3 * MAX_CHUNKS * WINDOW)))), numbers)
     assert (len(whole), len(more), len(far_more)) == (MAX_CHUNKS, MAX_CHUNKS + 1, MAX_CHUNKS + 1)
 
 
@@ -140,3 +140,12 @@ def test_formulas_of_agent_frameworks_are_no_words() -> None:
     assert cleaned("Final Answer: 12").strip() == "12"
     assert words_of("[Action]: Send_mail <answer>It\u2019s done</answer>") == ["send", "mail", "it's", "done"]
     assert words_of("the answer is final") == ["the", "answer", "is", "final"]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 4))
+def test_a_prompt_that_is_said_several_times_reads_as_said_once(numbers_said: list[int], times: int) -> None:
+    text = " ".join(map(str, numbers_said))
+    once, often = (chunks_of(Prompt(id="p", text=it), numbers) for it in (text, "\n\n".join([text] * times)))
+    assert once == often
+    unit = body(once[0])
+    assert numbers_said == unit * (len(numbers_said) // len(unit))  # nothing but repetition was left out
