@@ -98,11 +98,13 @@ def test_what_differs_is_named() -> None:
     same = changed()
     assert (same.weights, same.settings) == ((), ())
     weights = BALANCED.weights | {"harm/action/privacy": 0.25}
-    found = changed(weights=weights, threshold=0.5, review_band=ReviewBand(below=0.1, above=0.3), on_missing="block")
+    found = changed(
+        weights=weights, threshold=0.5, review_band=ReviewBand(below=BALANCED.review_band.below, above=0.3), on_missing="block"
+    )
     assert found.names == ("harm/action/privacy",)
     assert (found.weights[0].a, found.weights[0].b) == (BALANCED.weights["harm/action/privacy"], 0.25)
     assert [(it.name, it.a, it.b) for it in found.settings] == [
-        ("threshold", 0.0, 0.5), ("review_band.above", 0.1, 0.3), ("on_missing", "review", "block")
+        ("threshold", 0.0, 0.5), ("review_band.above", BALANCED.review_band.above, 0.3), ("on_missing", "review", "block")
     ]  # fmt: skip
 
 

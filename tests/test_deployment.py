@@ -335,8 +335,8 @@ def test_a_pin_holds_through_the_whole_line(tmp_path: Path) -> None:
         ({"review_band/below": {"floor": 0.05}}, {"review_band": {"below": 0.0}}, False),
         ({"on_missing": {"floor": "block"}}, {"on_missing": "block"}, True),
         ({"on_missing": {"floor": "block"}}, {"on_missing": "review"}, False),
-        ({"harm/extent/*": {"ceiling": 0.8}}, {"weights": {"harm/extent/*": "x0.9"}}, True),  # the top, 1, is no matter
-        ({"harm/extent/*": {"ceiling": 0.8}}, {"weights": {"harm/extent/substantial": 0.81}}, False),
+        ({"harm/extent/*": {"ceiling": 0.85}}, {"weights": {"harm/extent/*": "x0.9"}}, True),  # the top, 1, is no matter
+        ({"harm/extent/*": {"ceiling": 0.85}}, {"weights": {"harm/extent/substantial": 0.86}}, False),
         ({"*": {"floor": 0.0}}, {"weights": {"*": 0}}, True),
     ],
 )
@@ -359,8 +359,8 @@ def test_settings_and_groups_can_be_pinned(tmp_path: Path, pin: dict[str, Any], 
         ({CHILD: {"ceiling": 0.5}}, {CHILD: {"ceiling": 0.6}}, False),
         ({CHILD: {"ceiling": 0.5}}, {CHILD: {"floor": 0.1}}, True),
         ({"harm/action/*": {"floor": 0.02}}, {CHILD: {"floor": 0.01}}, False),
-        ({"harm/*": {"ceiling": 0.95}}, {"harm/action/*": {"ceiling": 0.96}}, False),
-        ({CHILD: {"floor": 0.4}}, {"harm/action/*": {"floor": 0.01}}, True),  # looser in part: the tightest counts
+        ({"harm/extent/*": {"ceiling": 0.95}}, {"harm/extent/minor": {"ceiling": 0.96}}, False),
+        ({CHILD: {"floor": 0.2}}, {"harm/action/*": {"floor": 0.01}}, True),  # looser in part: the tightest counts
     ],
 )
 def test_children_only_tighten(tmp_path: Path, theirs: dict[str, Any], ours: dict[str, Any], is_fine: bool) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetyanalyst.analyst import Assessor
 from safetyanalyst.explanation import explain
 from safetyanalyst.flips import Flip, margin, threshold_flips, weight_flips
-from safetyanalyst.policy import dump_policy, load_policy
+from safetyanalyst.policy import ReviewBand, dump_policy, load_policy
 from safetyanalyst.reweighing import Reweighing
 from safetyanalyst.trees import Effect, HarmBenefitTree, Tree
 from tests.reweighings import BASE, TAXONOMY, cases, complete_cases
@@ -150,7 +150,7 @@ def test_a_missing_benefit_tree_stops_to_matter_at_a_weight_of_zero() -> None:
 def test_a_band_is_two_flips() -> None:
     effect = Effect(effect="Death", immediacy="immediate", extent="major", likelihood="high")
     trees = HarmBenefitTree(harm=tree_of("harm", "x", "Fraud", (), effect), benefit=Tree(kind="benefit", stakeholders=()))
-    policy = load_policy("balanced")
+    policy = load_policy("balanced").model_copy(update={"review_band": ReviewBand(below=0.1, above=0.1)})
     case = Reweighing(trees, policy.bind(TAXONOMY))
     score = policy.weights["harm/action/deception"]
     flips = threshold_flips(case)

@@ -26,8 +26,22 @@ from safetyanalyst.pipelines import compiled
 from safetyanalyst.taxonomy import load_taxonomy
 
 ROOT = Path(__file__).parents[1]
-SUFFIXES = {".py", ".c", ".yaml", ".safetensors", ".json", ".jsonl", ".typed", ".html", ".css", ".js", ".LICENSE"}
-MAX_WHEEL, MAX_CORE = 20_000_000, 400_000_000
+SUFFIXES = {
+    ".py",
+    ".c",
+    ".yaml",
+    ".safetensors",
+    ".onnx",
+    ".md",
+    ".json",
+    ".jsonl",
+    ".typed",
+    ".html",
+    ".css",
+    ".js",
+    ".LICENSE",
+}
+MAX_WHEEL, MAX_CORE = 45_000_000, 400_000_000
 
 
 COMPILED = f"safetyanalyst/pipelines/{compiled.LIBRARY.name}"

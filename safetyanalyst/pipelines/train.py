@@ -88,13 +88,8 @@ def train_embedded(config: TrainConfig, data: Path, work: Path, out: Path, *, sa
         say(f"trees of fold {f + 1} of {config.folds} are there, best after epoch {stage.epochs}")
     epochs = round(median(stage.epochs for stage in fitted))
     final, last = run.learn_trees(
-        "final",
-        network,
-        judged,
-        np.arange(len(fold)),
-        np.empty(0, np.int64),
-        config.trees.model_copy(update={"epochs": epochs}),
-    )
+        "final", network, judged, np.arange(len(fold)), np.empty(0, np.int64), config.trees.model_copy(update={"epochs": epochs})
+    )  # fmt: skip
     run.learn_heads("final", final, judged, np.arange(len(fold)))
     others = [*(it.scenario for it in (*texts.labelled, *texts.contrast)), *texts.unlabelled]
     alone = ~resembling([it.scenario for it in texts.taught], others)

@@ -13,7 +13,7 @@ from safetyanalyst import resources
 from safetyanalyst.analyst import SafetyAnalyst
 from safetyanalyst.generation import Generation
 from safetyanalyst.pipelines import train_augment
-from safetyanalyst.policy import load_policy
+from safetyanalyst.policy import ReviewBand, load_policy
 from safetyanalyst.scenarios import Example, Scenario, read_examples
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import Action, Defect, Effect, Provenance, Stakeholder, Tree, TreeKind
@@ -23,6 +23,8 @@ DEATH = Effect(effect="Death", immediacy="immediate", extent="major", likelihood
 GOOD = Effect(
     effect=TAXONOMY.effects("benefit")[0].name, immediacy="immediate", extent="minor", likelihood="medium"
 )  # fmt: skip
+
+POLICY = load_policy("balanced").model_copy(update={"review_band": ReviewBand(below=0.1, above=0.1)})
 
 
 class Gullible:
@@ -55,7 +57,7 @@ def _to(name: str, action: str, *effects: Effect) -> Stakeholder:
 
 @pytest.fixture(scope="module")
 def analyst() -> SafetyAnalyst:
-    return SafetyAnalyst({"harm": Gullible("harm"), "benefit": Gullible("benefit")}, load_policy("balanced"), TAXONOMY)
+    return SafetyAnalyst({"harm": Gullible("harm"), "benefit": Gullible("benefit")}, POLICY, TAXONOMY)
 
 
 def test_samples_say_how_many_are_blocked(analyst: SafetyAnalyst) -> None:

@@ -247,7 +247,9 @@ def test_mistakes_in_the_options_of_align(sa: Run, tmp_path: Path, arguments: st
 
 def test_a_fit_replaces_neither_the_deployment_it_starts_from_nor_its_parent(sa: Run, tmp_path: Path) -> None:
     path, root, child = written(tmp_path, labelled_rows(20)), tmp_path / "root.yaml", tmp_path / "child.yaml"
-    root.write_text("format: safetyanalyst-policy/1\nname: root\nextends: balanced\npins: {harm/action/*: {ceiling: 0.9}}\n")
+    root.write_text(
+        "format: safetyanalyst-policy/1\nname: root\nextends: balanced\npins: {harm/action/deception: {ceiling: 0.9}}\n"
+    )
     child.write_text("format: safetyanalyst-policy/1\nname: child\nextends: root.yaml\nthreshold: 0.2\n")
     before = root.read_text(), child.read_text()
     for place, says in ((child, "extends another policy"), (root, "cannot replace it")):

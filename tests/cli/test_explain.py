@@ -10,7 +10,7 @@ import pytest
 
 from safetyanalyst import resources
 from safetyanalyst.bootstrap import Bootstrap, save_bootstrap
-from safetyanalyst.policy import BootstrapFacts, dump_policy, load_policy
+from safetyanalyst.policy import BootstrapFacts, ReviewBand, dump_policy, load_policy
 from tests.scripted import HOSTILE_NAME
 
 Run = Callable[..., Any]
@@ -96,7 +96,8 @@ def test_the_bootstrap_of_a_policy(sa: Run, stored: Path, tmp_path: Path) -> Non
     bootstrap = Bootstrap(weights=replicates, rows=10, seed=0)
     assert policy.fit is not None
     facts = BootstrapFacts(replicates=3, seed=0, intervals={}, hash=bootstrap.hash)
-    mine = policy.model_copy(update={"fit": policy.fit.model_copy(update={"bootstrap": facts})})
+    fit = policy.fit.model_copy(update={"bootstrap": facts})
+    mine = policy.model_copy(update={"fit": fit, "review_band": ReviewBand(below=0.1, above=0.1)})
     path = tmp_path / "mine.yaml"
     path.write_text(dump_policy(mine), encoding="utf-8")
     save_bootstrap(bootstrap, path)

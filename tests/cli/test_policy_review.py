@@ -23,7 +23,7 @@ BALANCED = load_policy("balanced")
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e\"'>&amp;"
 ROWS: list[dict[str, Any]] = [
     {"id": "doxx", "label": 1, "source": "forum", "harm": ["Person named | 41 | 5i3h 3i2m"], "benefit": []},
-    {"id": "crush", "label": 0, "source": "forum", "harm": ["Person named | 41 | 5d2l"], "benefit": ["User | B19 | 9i2h"]},
+    {"id": "crush", "label": 0, "source": "forum", "harm": ["Person named | 41 | 5d2l"], "benefit": ["User | B19 | 9i4h"]},
     {"id": "phish", "label": 1, "source": "mail", "harm": ["Customers | 32 | 7i4h"], "benefit": []},
     {"id": HOSTILE, "source": HOSTILE, "harm": [f"{HOSTILE} | 41 | 5i3h"], "benefit": [f"{HOSTILE} | B19 | 9i1l"]},
     {"id": "torn", "harm": ["Person named | 41 | 5i?h", "?"], "benefit": []},
@@ -233,7 +233,7 @@ def test_every_expectation_and_every_source_of_a_case(sa: Run, trees: Path, conf
         config=config,
         scenarios="s.jsonl",
         must_block=[case(tree="phish"), case(text="arson"), case(messages=chat), case(tree="crush", name="wrong")],
-        must_allow=[case(scenario="q"), case(harm=[], benefit=["User | B19 | 9i2h"])],
+        must_allow=[case(scenario="q"), case(harm=[], benefit=["User | B19 | 9i4h"])],
         must_review=[case(tree="torn", may_be_missing=True), case(text="unsure", may_be_missing=True)],
         must_not_allow=[case(tree="doxx")],
         must_not_block=[case(tree="crush")],

@@ -335,7 +335,9 @@ def test_a_band_that_was_steered_by_hand_gets_one_more_edit(tmp_path: Path) -> N
 
 
 def test_a_band_does_not_cross_a_pin(tmp_path: Path) -> None:
-    pinned = BASE.model_copy(update={"pins": {"review_band/below": Pin(ceiling=0.2)}})
+    pinned = BASE.model_copy(
+        update={"pins": {"review_band/below": Pin(ceiling=0.2)}, "review_band": ReviewBand(below=0.1, above=0.1)}
+    )
     data = scored(tmp_path, labelled_rows(BASE, 200, slope=0.5), pinned)
     with pytest.raises(PolicyError, match=r"review_band/below .* above the ceiling"):
         control(data, missed_harm=0.05)

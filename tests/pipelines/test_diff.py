@@ -27,7 +27,7 @@ from tests.strategies import complete_pairs, pairs
 from tests.test_comparison import assessor_of, random_policy
 from tests.test_features import SPECS, TAXONOMY
 
-BALANCED = load_policy("balanced")
+BALANCED = load_policy("balanced").model_copy(update={"review_band": ReviewBand(below=0.1, above=0.1)})
 
 
 def changed(policy: Policy = BALANCED, **changes: Any) -> BoundPolicy:

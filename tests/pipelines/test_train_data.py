@@ -99,7 +99,6 @@ def test_labelled_and_unlabelled_texts_share_a_file(tmp_path: Path) -> None:
         tmp_path / "train_a.jsonl",
         {"id": "l", "text": "steal", "label": 1},
         {"id": "u", "text": "whatever"},
-        "{broken",
         {"id": "t", "messages": chat},
         {"id": "s", "messages": chat, "label": 0, "suite": "mail", "user_task": 4},
     )
@@ -107,6 +106,13 @@ def test_labelled_and_unlabelled_texts_share_a_file(tmp_path: Path) -> None:
     assert [(it.scenario.id, it.label, it.weight, it.group) for it in found] == [("l", 1, 0.3, "l"), ("s", 0, 0.3, "mail/4")]
     assert all(isinstance(it, Labelled) and it.severity is None for it in found)
     assert [it.id for it in read_unlabelled([path])] == ["u"]
+
+
+def test_a_broken_line_is_named_and_never_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path / "train_b.jsonl", {"id": "l", "text": "steal", "label": 1}, "{broken")
+    for read in (lambda: list(read_labelled([path], 0.3)), lambda: list(read_unlabelled([path]))):
+        with pytest.raises(ConfigError, match=r"train_b\.jsonl: line 2"):
+            read()
 
 
 def test_runs_of_one_request_are_one_group_and_comments_of_the_emulator_are_left_out(tmp_path: Path) -> None:

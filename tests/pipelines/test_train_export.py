@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from safetyanalyst.generation.backends.embedded_model import Names
 from safetyanalyst.generation.backends.embedded_runtime import Encoder
 from safetyanalyst.pipelines import train_export
 from safetyanalyst.pipelines.train_batches import encode
@@ -67,7 +68,7 @@ def test_what_training_alone_needs_is_not_shipped(weights: Path, network: Networ
     for name in set(arrays) & set(trained):
         assert np.array_equal(arrays[name].astype(np.float32), trained[name].detach().numpy())
     assert about["taxonomy"] == tiny.TAXONOMY.label
-    assert about["stakeholders"].split("|") == list(tiny.TAXONOMY.stakeholders)
+    assert Names.model_validate_json(about["names"]) == Names.of_taxonomy(tiny.TAXONOMY)
     assert arrays["heads.harm.decode"].tolist() == pytest.approx([0.3, 0.4, 4])
 
 

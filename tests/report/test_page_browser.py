@@ -329,7 +329,7 @@ def test_half_a_character_in_a_reason_does_not_spoil_the_file(show: Open, tmp_pa
 
 
 def test_pins_of_a_deployment_hold_the_sliders(show: Open, tmp_path: Path) -> None:
-    pins = {PRIVACY: Pin(floor=0.4), "review_band/above": Pin(ceiling=0.2), "on_missing": Pin(floor="block")}
+    pins = {PRIVACY: Pin(floor=0.4), "review_band/above": Pin(ceiling=0.5), "on_missing": Pin(floor="block")}
     parent = BALANCED.model_copy(update={"name": "house", "pins": pins, "on_missing": "block"})
     (tmp_path / "house.yaml").write_text(dump_policy(parent), encoding="utf-8")
     child = "format: safetyanalyst-policy/1\nname: clinic\nextends: house.yaml\nweights: {harm: {action: {deception: x0.5}}}\n"
@@ -341,7 +341,7 @@ def test_pins_of_a_deployment_hold_the_sliders(show: Open, tmp_path: Path) -> No
     assert note.inner_text() == "cannot pass the floor 0.4 that house pins"
     opened.type("review band above", 3.0)
     assert note.inner_text() == ""
-    assert opened.run("() => [SA.app.edits.now.above, SA.app.edits.set('on_missing', 'review')]") == [0.2, "block"]
+    assert opened.run("() => [SA.app.edits.now.above, SA.app.edits.set('on_missing', 'review')]") == [0.5, "block"]
     assert opened.page.locator("#on-missing").is_disabled()
     for field in opened.page.locator(".edited input").all():
         field.fill("tried")
@@ -349,7 +349,7 @@ def test_pins_of_a_deployment_hold_the_sliders(show: Open, tmp_path: Path) -> No
         opened.page.get_by_role("button", name="Download policy").click()
     download.value.save_as(tmp_path / "edited.yaml")
     loaded = load_policy(tmp_path / "edited.yaml")
-    assert (loaded.weights[PRIVACY], loaded.review_band.above, loaded.lineage) == (0.4, 0.2, clinic.lineage)
+    assert (loaded.weights[PRIVACY], loaded.review_band.above, loaded.lineage) == (0.4, 0.5, clinic.lineage)
 
 
 def test_numbers_are_written_as_yaml_reads_them(show: Open) -> None:
