@@ -87,9 +87,8 @@ def train_embedded(config: TrainConfig, data: Path, work: Path, out: Path, *, sa
         rows |= dict(zip(map(int, held_out), run.predict(of_fold, held_out, harmful), strict=True))
         say(f"trees of fold {f + 1} of {config.folds} are there, best after epoch {stage.epochs}")
     epochs = round(median(stage.epochs for stage in fitted))
-    final, last = run.learn_trees(
-        "final", network, judged, np.arange(len(fold)), np.empty(0, np.int64), config.trees.model_copy(update={"epochs": epochs})
-    )  # fmt: skip
+    last_stage, nothing = config.trees.model_copy(update={"epochs": epochs}), np.empty(0, np.int64)
+    final, last = run.learn_trees("final", network, judged, np.arange(len(fold)), nothing, last_stage)
     run.learn_heads("final", final, judged, np.arange(len(fold)))
     others = [*(it.scenario for it in (*texts.labelled, *texts.contrast)), *texts.unlabelled]
     alone = ~resembling([it.scenario for it in texts.taught], others)
