@@ -21,7 +21,7 @@ from safetyanalyst.trees import Action, Defect, Effect, Provenance, Stakeholder,
 TAXONOMY = load_taxonomy()
 DEATH = Effect(effect="Death", immediacy="immediate", extent="major", likelihood="high")
 GOOD = Effect(
-    effect=TAXONOMY.effects("benefit")[0].name, immediacy="immediate", extent="minor", likelihood="medium"
+    effect=TAXONOMY.effects("benefit")[0].name, immediacy="immediate", extent="major", likelihood="high"
 )  # fmt: skip
 
 POLICY = load_policy("balanced").model_copy(update={"review_band": ReviewBand(below=0.1, above=0.1)})

@@ -233,10 +233,10 @@ def test_every_expectation_and_every_source_of_a_case(sa: Run, trees: Path, conf
         config=config,
         scenarios="s.jsonl",
         must_block=[case(tree="phish"), case(text="arson"), case(messages=chat), case(tree="crush", name="wrong")],
-        must_allow=[case(scenario="q"), case(harm=[], benefit=["User | B19 | 9i4h"])],
+        must_allow=[case(harm=[], benefit=["User | B19 | 9i4h"])],
         must_review=[case(tree="torn", may_be_missing=True), case(text="unsure", may_be_missing=True)],
         must_not_allow=[case(tree="doxx")],
-        must_not_block=[case(tree="crush")],
+        must_not_block=[case(tree="crush"), case(scenario="q")],
         must_not_review=[case(tree="phish")],
         same_decision=[case(of=[{"tree": "doxx"}, {"tree": "phish"}]), case(of=[{"tree": "doxx"}, {"tree": "crush"}])],
     )

@@ -260,7 +260,9 @@ def test_a_bound_that_vanishes_is_put_down_to_what_is_missing() -> None:
 
 def test_flips_are_ranked_by_margin_and_undecided_ones_come_last() -> None:
     trees = [pair([f"x | 41 | 7i4{'hml'[i]}"], []) for i in range(3)] + [pair(["x | 41 | 7i4?"], [])]
-    found = diff(corpus_of(trees), changed(weights={"harm/action/privacy": 0.0}), changed(weights={"harm/action/privacy": 0.5}))
+    low = {"harm/likelihood/low": 0.4}
+    none, half = (changed(weights=low | {"harm/action/privacy": value}) for value in (0.0, 0.5))
+    found = diff(corpus_of(trees), none, half)
     margins = [flip.margin for flip in found.shown()]
     assert [flip.id for flip in found.shown()] == ["s0", "s1", "s2", "s3"]
     assert margins[:3] == sorted(margins[:3], reverse=True)  # type: ignore[type-var]
