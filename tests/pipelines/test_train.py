@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write(folder / "train_more.jsonl", labelled)
     write(folder / "dev_more.jsonl", labelled)
     decoding = {"row_threshold": 0.3, "effect_threshold": 0.4, "max_rows": 4}
-    stage = {"epochs": 40, "encoder_rate": 0.002, "head_rate": 0.003}
+    stage = {"epochs": 25, "encoder_rate": 0.002, "head_rate": 0.003}
     config = {
         "format": "safetyanalyst-training/2", "name": "tiny", "encoder": write_package(folder / "site").model_dump(),
         "sources": {"rows of this test": "CC0"}, "teacher": ["teacher.jsonl"],
@@ -173,11 +173,7 @@ def straight(place: Path, brief: TrainConfig) -> Path:
     return place / "straight"
 
 
-@pytest.mark.parametrize(
-    "moment",
-    ["labels: epoch 1 of", "labels: epoch 2 of", "fold-0: epoch 1 of", "fold-0: heads", "trees of fold 1", "fold-1: epoch 2 of",
-     "final: heads"],
-)  # fmt: skip
+@pytest.mark.parametrize("moment", ["labels: epoch 1 of", "fold-0: heads", "fold-1: epoch 1 of", "final: heads"])
 def test_a_run_that_was_stopped_goes_on_and_ends_the_same(place: Path, brief: TrainConfig, straight: Path, moment: str) -> None:
     told: list[str] = []
 
