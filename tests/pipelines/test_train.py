@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write(folder / "train_more.jsonl", labelled)
     write(folder / "dev_more.jsonl", labelled)
     decoding = {"row_threshold": 0.3, "effect_threshold": 0.4, "max_rows": 4}
-    stage = {"epochs": 25, "encoder_rate": 0.002, "head_rate": 0.003}
+    stage = {"epochs": 40, "encoder_rate": 0.002, "head_rate": 0.003}
     config = {
         "format": "safetyanalyst-training/2", "name": "tiny", "encoder": write_package(folder / "site").model_dump(),
         "sources": {"rows of this test": "CC0"}, "teacher": ["teacher.jsonl"],
