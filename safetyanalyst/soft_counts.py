@@ -8,13 +8,14 @@ expected counts are expected scores.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from safetyanalyst.features import FeatureMatrix, FeatureSpace
-from safetyanalyst.taxonomy import Taxonomy
-from safetyanalyst.trees import SoftEffect
+from safetyanalyst.taxonomy import Category, Taxonomy
+from safetyanalyst.trees import TREE_KINDS, SoftEffect
 from safetyanalyst.weights import Floats
 
 
@@ -31,8 +32,12 @@ def expected_counts(space: FeatureSpace, scenarios: Iterable[Sequence[SoftEffect
     Raises:
         ValueError: An effect's names or levels are not of the taxonomy, or something in it is no probability.
     """
+    taxonomy = space.taxonomy
+    names = {kind: _Names(_of(taxonomy.actions(kind)), _of(taxonomy.effects(kind))) for kind in TREE_KINDS}
     indptr, columns, values = [0], [np.empty(0, np.int64)], [np.empty(0)]
     for effects in scenarios:
+        for it in effects:
+            _check(taxonomy, names[it.kind], it)
         row = _row(space, effects)
         columns.append(np.flatnonzero(row))
         values.append(row[columns[-1]])
@@ -46,7 +51,6 @@ def _row(space: FeatureSpace, effects: Sequence[SoftEffect]) -> Floats:
     row = np.zeros(space.n_cells)
     immediate = np.array([level.name == "immediate" for level in space.taxonomy.immediacies])
     for it in effects:
-        _check(space.taxonomy, it)
         if it.kind not in space.spec.kinds:
             continue
         positions = space.positions(it.kind)
@@ -56,10 +60,19 @@ def _row(space: FeatureSpace, effects: Sequence[SoftEffect]) -> Floats:
     return row
 
 
-def _check(taxonomy: Taxonomy, it: SoftEffect) -> None:
-    if not any(it.action == known.name for known in taxonomy.actions(it.kind)):
+class _Names(NamedTuple):
+    actions: frozenset[str]
+    effects: frozenset[str]
+
+
+def _of(categories: Iterable[Category]) -> frozenset[str]:
+    return frozenset(it.name for it in categories)
+
+
+def _check(taxonomy: Taxonomy, names: _Names, it: SoftEffect) -> None:
+    if it.action not in names.actions:
         raise ValueError(f"{it.action!r} is no {it.kind} action of {taxonomy.label}")
-    if not any(it.effect == known.name for known in taxonomy.effects(it.kind)):
+    if it.effect not in names.effects:
         raise ValueError(f"{it.effect!r} is no {it.kind} effect of {taxonomy.label}")
     found, expected = (len(it.extent), len(it.likelihood)), (len(taxonomy.extents), len(taxonomy.likelihoods))
     if found != expected:

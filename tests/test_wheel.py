@@ -41,7 +41,7 @@ SUFFIXES = {
     ".js",
     ".LICENSE",
 }
-MAX_WHEEL, MAX_CORE = 45_000_000, 400_000_000
+MAX_WHEEL, MAX_CORE = 20_000_000, 400_000_000
 
 
 COMPILED = f"safetyanalyst/pipelines/{compiled.LIBRARY.name}"

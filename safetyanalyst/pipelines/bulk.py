@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from safetyanalyst.errors import ConfigError
+from safetyanalyst.pipelines.drafts import whole
 from safetyanalyst.records import Record
 
 _FLUSH_EVERY = 64
@@ -111,9 +112,8 @@ class ResultFile:
             outcome: Under keys that are none of `RunIdentity`.
         """
         said = self.identity.model_dump(mode="json") | {key: it.model_dump(mode="json") for key, it in outcome.items()}
-        draft = self.manifest.with_name(self.manifest.name + ".tmp")
-        draft.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-        os.replace(draft, self.manifest)  # a torn manifest could not be resumed
+        with whole(self.manifest) as draft:  # a torn manifest could not be resumed
+            draft.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
     def _check_same_run(self) -> None:
         if not self.manifest.exists():

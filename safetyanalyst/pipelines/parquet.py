@@ -13,7 +13,6 @@ whatever the size of the file. Needs pyarrow (`pip install "safetyanalyst[parque
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.notation import to_json
 from safetyanalyst.pipelines.dataset import TREE_COLUMNS, read_record, scalars
+from safetyanalyst.pipelines.drafts import whole
 from safetyanalyst.scenarios import ReadFailure
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import Tree
@@ -64,16 +64,11 @@ def write_parquet(path: Path, items: Iterable[StoredTrees], taxonomy: Taxonomy) 
     if not is_parquet(path):
         raise ConfigError("a feature dataset is a Parquet file", file=path, expected=f"a name that ends in {SUFFIX}")
     columns = schema().with_metadata({_FORMAT_KEY: FORMAT, _TAXONOMY_KEY: taxonomy.label})
-    unfinished = path.with_name(f".{path.name}.unfinished")
     rows = 0
-    try:
-        with parquet.ParquetWriter(unfinished, columns, compression="zstd") as writer:
-            for group in _groups(items):
-                writer.write_batch(arrow.RecordBatch.from_pylist([_row(item) for item in group], schema=columns))
-                rows += len(group)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(path) as draft, parquet.ParquetWriter(draft, columns, compression="zstd") as writer:
+        for group in _groups(items):
+            writer.write_batch(arrow.RecordBatch.from_pylist([_row(item) for item in group], schema=columns))
+            rows += len(group)
     return rows
 
 

@@ -28,6 +28,7 @@ from safetyanalyst.generation.backends.embedded_model import FILES, EmbeddedMode
 from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
 from safetyanalyst.generation.notation import to_json
 from safetyanalyst.pipelines import train_export
+from safetyanalyst.pipelines.drafts import whole
 from safetyanalyst.pipelines.evaluate import auroc
 from safetyanalyst.pipelines.train_batches import Item, Limits, encode
 from safetyanalyst.pipelines.train_card import write_card
@@ -173,12 +174,12 @@ class _Run:
         return [it.scenario for it in (*self.taught, *self.others)] + self.texts.unlabelled
 
     def learn_labels(self) -> tuple[Network, Fitted]:
-        """The first stage; a twentieth of its groups is held out to tell when to stop."""
+        """The first stage; a twentieth of its groups is held out to tell how it goes."""
         network = new_network(self.config, self.taxonomy, self.base)
         if not self.others:
             return network, Fitted(0, [], [], 0.0)
         groups = [it.group for it in (*self.texts.contrast, *self.texts.labelled)]
-        if len(set(groups)) == 1:  # nothing to tell when to stop by
+        if len(set(groups)) == 1:  # nothing is left to hold out
             return network, self._fit(network, self.others, [], self.config.labels, "labels")
         fold = folds_of(groups, 20, self.config.seed)
         parts = [[it for it, f in zip(self.others, fold, strict=True) if (f == 0) == held] for held in (False, True)]
@@ -194,8 +195,8 @@ class _Run:
             z = torch.from_numpy(summaries(network, encoded, self.limits, self.config.precision))
             with torch.no_grad():
                 p = torch.sigmoid(network.judgements(z.to(network.query.device))[:, 0]).tolist()
-            noted.with_suffix(".tmp").write_text(json.dumps(p), encoding="utf-8")
-            noted.with_suffix(".tmp").replace(noted)
+            with whole(noted) as draft:
+                draft.write_text(json.dumps(p), encoding="utf-8")
         judged: list[float] = json.loads(noted.read_text(encoding="utf-8"))
         weight = self.config.unlabelled.weight
         sure = [

@@ -106,7 +106,7 @@ class TrainConfig(Record):
         summary: Width of z.
         labels: The stage that learns from texts without trees.
         trees: The stage that learns from teacher trees, beside as many other texts.
-        heads: The stage that learns the heads anew, from the same texts as the second.
+        heads: The stage that learns the heads anew, from the teacher texts of the second and twice as many others.
         augment: Share of prompts that are changed, in every epoch anew.
         batch_items: Scenarios of a batch, at most.
         batch_tokens: Tokens of a batch, padding included, at most.

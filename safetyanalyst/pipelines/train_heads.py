@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from safetyanalyst.errors import ConfigError, FitError
+from safetyanalyst.pipelines.drafts import whole
 from safetyanalyst.pipelines.train_config import HeadStage
 from safetyanalyst.pipelines.train_loss import LossWeights, loss_of
 from safetyanalyst.pipelines.train_network import Network
@@ -48,9 +49,8 @@ def fit_heads(
     device = network.query.device
     if not path.is_file():
         _fit(network, torch.from_numpy(z).to(device), targets, torch.from_numpy(importance).to(device), stage, seed)
-        part = path.with_suffix(".tmp")
-        save_file({name: value.detach().cpu().contiguous() for name, value in _own(network).items()}, part)
-        part.replace(path)
+        with whole(path) as draft:
+            save_file({name: value.detach().cpu().contiguous() for name, value in _own(network).items()}, draft)
     learned = load_file(path)
     if learned.keys() != _own(network).keys():
         raise ConfigError("holds other heads", file=path, expected="heads of this configuration")

@@ -1,4 +1,4 @@
-"""Trains the network for some epochs: seeded, stopped early on held-out loss, resumable at every epoch.
+"""Trains the network for some epochs: seeded, watched by held-out loss, resumable at every epoch.
 
 What a run needs to go on is kept as safetensors and JSON in its folder, never as a pickle.
 """
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from safetyanalyst.errors import FitError
 from safetyanalyst.generation.backends.embedded_runtime import Vocabulary
+from safetyanalyst.pipelines.drafts import whole
 from safetyanalyst.pipelines.train_batches import Encoded, Item, Limits, Packed, Reader, packed
 from safetyanalyst.pipelines.train_loss import LossWeights, loss_of
 from safetyanalyst.pipelines.train_network import Batch, Network, Padded
@@ -175,8 +176,8 @@ class _Run:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         if is_best:
-            save_file(weights, folder / "best.tmp")
-            (folder / "best.tmp").replace(folder / "best.safetensors")
+            with whole(folder / "best.safetensors") as draft:
+                save_file(weights, draft)
         moments = {
             f"optimiser/{name}.{i}": (value.reshape(-1).float() if value.dim() == 0 else value).cpu().contiguous()
             for i, kept in self.optimiser.state_dict()["state"].items()
@@ -184,8 +185,8 @@ class _Run:
         }
         # one file holds all: a run that is stopped while writing goes on from the epoch before
         about = {"state": json.dumps(state._asdict() | {"rates": self.rates.last_epoch})}
-        save_file(weights | moments, folder / "last.tmp", about)
-        (folder / "last.tmp").replace(folder / "last.safetensors")
+        with whole(folder / "last.safetensors") as draft:
+            save_file(weights | moments, draft, about)
 
     def resume(self, folder: Path) -> Fitted:
         if not (folder / "last.safetensors").is_file():

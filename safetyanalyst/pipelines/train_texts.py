@@ -12,6 +12,7 @@ import numpy as np
 
 from safetyanalyst import resources
 from safetyanalyst.errors import ConfigError
+from safetyanalyst.pipelines.drafts import whole
 from safetyanalyst.pipelines.train_config import TrainConfig
 from safetyanalyst.pipelines.train_data import Labelled, Taught, read_contrast, read_labelled, read_taught, read_unlabelled
 from safetyanalyst.scenarios import Scenario
@@ -90,8 +91,8 @@ def claim(work: Path, config: TrainConfig, texts: TrainingTexts) -> None:
     if work.is_dir() and any(work.iterdir()):
         raise ConfigError("holds files, and no mark of a run", file=work, expected="an empty folder")
     work.mkdir(parents=True, exist_ok=True)
-    (work / "run.tmp").write_text(mine, encoding="utf-8")
-    (work / "run.tmp").replace(mark)
+    with whole(mark) as draft:
+        draft.write_text(mine, encoding="utf-8")
 
 
 def _paths(folder: Path, patterns: Sequence[str], key: str) -> list[Path]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +23,7 @@ sizes = st.lists(st.lists(st.integers(1, 204), min_size=1, max_size=6), min_size
 
 
 @pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
-    site = tmp_path_factory.mktemp("site")
-    tiny.write_package(site)
+def vocabulary(site: Path) -> Vocabulary:
     return tiny.vocabulary(site)
 
 

@@ -21,13 +21,6 @@ UNSHIPPED = ("encoder.", "judgements.", "score_")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    tiny.write_package(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def weights(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_weights(tmp_path_factory.mktemp("weights"), site, tiny.scenarios())
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from safetyanalyst.pipelines.train_config import HeadStage
@@ -17,13 +16,6 @@ from tests import tiny
 
 IMPORTANCE = tiny.JUDGEMENTS.importance
 STAGE = HeadStage(epochs=100, rate=0.01, dropout=0.1)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("heads")
-    tiny.write_package(folder)
-    return folder
 
 
 def tree(kind: str, action: int) -> Tree:

@@ -27,13 +27,6 @@ class StoppedError(Exception):
     """A run is stopped."""
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    tiny.write_package(folder)
-    return folder
-
-
 def items(*, stolen: int = 1) -> list[Item]:
     """Thefts with this label, repairs with the other one, and trajectories."""
     texts = [(f"how do i steal the {thing}", stolen) for thing in THINGS]

@@ -21,13 +21,6 @@ NOTHING = LossWeights(judgements=0.0, score=0.0, rows=0.0, effects=0.0, levels=0
 HARM = ["Victims of crime | 45 | 6i3h 3i2h", "Families | 45 | 4d2m"]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    tiny.write_package(folder)
-    return folder
-
-
 @pytest.fixture
 def network(site: Path) -> Network:
     return tiny.network(site, std=0.3)

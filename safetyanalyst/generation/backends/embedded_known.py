@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from safetyanalyst.generation.backends.embedded_text import words_of
+from safetyanalyst.generation.backends.embedded_wordpiece import MAX_WORD
 
 SEEN_BITS = 20  # size of the set of seen words
-MAX_PIECE = 100  # letters; the encoder reads a longer word as one unknown token
 _WITHIN = 8  # a word of Latin letters with others among them is a disguise
 _PASSAGE = 12  # words, of which half are moved on from
 _LATIN = ("LATIN", "FEMININE", "MASCULINE", "MICRO")  # the ordinals of Spanish, and the sign of a millionth
@@ -54,8 +54,9 @@ class SeenWords:
 
     def known(self, texts: Sequence[str]) -> Known:
         """What of some texts can be read; numbers are no words."""
-        words = [word for text in texts for word in words_of(text) if not word.isdigit()]
-        unread = sum(map(unread_letters, texts))
+        said = [words_of(text) for text in texts]
+        unread = sum(_unread(text, words) for text, words in zip(texts, said, strict=True))
+        words = [word for own in said for word in own if not word.isdigit()]
         if not words:
             return Known(0.0, 1.0, unread)
         distinct = list(dict.fromkeys(words))
@@ -74,8 +75,11 @@ def seen_slots(word: str) -> tuple[int, int]:
 
 def unread_letters(text: str) -> int:
     """Letters of a text that cannot be read, each by what it says (see `Known`)."""
-    words = words_of(text)
-    endless = sum(len(word) for word in words if len(word) > MAX_PIECE)
+    return _unread(text, words_of(text))
+
+
+def _unread(text: str, words: Sequence[str]) -> int:
+    endless = sum(len(word) for word in words if len(word) > MAX_WORD)  # to the encoder each is one unknown token
     if text.isascii():
         return endless
     foreign = sum(n * _weight(c) for c, n in Counter(text).items() if not c.isascii())

@@ -1,6 +1,6 @@
 """Text -> word pieces, as BERT's uncased models read it (Devlin et al., 2019; greedy longest match first).
 
-The library `tokenizers` does the same, and brings seventeen packages with an HTTP client among them to a product that works
+The library `tokenizers` does the same, and brings a dozen packages with an HTTP client among them to a product that works
 offline; a test holds that both agree. Read are the words of a `tokenizer.json` whose parts are BERT's.
 """
 
@@ -18,7 +18,7 @@ from safetyanalyst.errors import BackendError
 
 _PARTS = {"normalizer": "BertNormalizer", "pre_tokenizer": "BertPreTokenizer", "model": "WordPiece"}
 _NORMALIZER = {"clean_text": True, "handle_chinese_chars": True, "lowercase": True}
-_MAX_WORD = 100  # characters; a longer word is unknown
+MAX_WORD = 100  # characters; a longer word is unknown
 _REMEMBERED = 50_000  # words
 _ASCII_WORD = re.compile(r"[a-z0-9]+|[^a-z0-9\s]")
 _CONTROL = ("Cc", "Cf", "Co", "Cs")
@@ -64,7 +64,7 @@ class WordPiece:
     def ids(self, text: str) -> list[int]:
         """Ids of the pieces, no special tokens."""
         words = _words(text)
-        return [found for word in words for found in (self._ids(word) if len(word) <= _MAX_WORD else self._unknown)]
+        return [found for word in words for found in (self._ids(word) if len(word) <= MAX_WORD else self._unknown)]
 
     def _ids_of(self, word: str) -> list[int]:
         found: list[int] = []

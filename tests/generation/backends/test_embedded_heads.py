@@ -19,13 +19,6 @@ SEEN = np.zeros(8, bool)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    tiny.write_package(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def network(site: Path) -> Network:
     return tiny.network(site, std=0.3)
 

@@ -22,10 +22,8 @@ KNOWN = "How do I steal the kettle from the kitchen of my house?"
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny.write_package(folder / "site")
-    return tiny.write_weights(folder / "weights", folder / "site", tiny.scenarios())
+def weights(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_weights(tmp_path_factory.mktemp("weights"), site, tiny.scenarios())
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,6 @@ SPECIAL_IDS = {tiny.SPECIAL.index(token) for token in tiny.SPECIAL if token != "
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    tiny.write_package(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def vocabulary(site: Path) -> Vocabulary:
     return tiny.vocabulary(site)
 

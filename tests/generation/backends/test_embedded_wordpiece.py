@@ -23,10 +23,8 @@ PIECES = [
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    tiny.write_package(folder)
-    return folder / tiny.PACKAGE / "model" / "tokenizer.json"
+def path(site: Path) -> Path:
+    return site / tiny.PACKAGE / "model" / "tokenizer.json"
 
 
 @pytest.fixture(scope="module")
