@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,16 +69,22 @@ def sa(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def process(config: str) -> Callable[..., subprocess.Popen[bytes]]:
-    """Starts the command as a process of its own."""
+def process(config: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts the command as a process of its own; what still runs when the test is over, for it failed, is killed."""
     del config
+    started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str | Path | bytes, **options: Any) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", "from safetyanalyst.cli import main; main()", *arguments]
         piped = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        return subprocess.Popen(command, **piped)
+        started.append(subprocess.Popen(command, **piped))
+        return started[-1]
 
-    return start
+    yield start
+    for it in started:
+        if it.poll() is None:
+            it.kill()
+            it.communicate()
 
 
 @pytest.fixture
