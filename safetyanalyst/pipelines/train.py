@@ -1,10 +1,11 @@
 """Trains the embedded specialists from teacher trees and labels to the weights that ship: seeded and resumable.
 
 Three stages. The first fine-tunes a pretrained sentence encoder on texts that carry a label and no trees; no teacher's tree is
-among them. The second goes on from there with teacher trees, once for every fold without that fold, and once with all. The
-third leaves the encoder as it is and learns the heads anew, which takes many passes. The trees of a fold come from the model
-that has not seen it, as it would ship, and only where no other training text resembles the text: policies are aligned on those,
-never on training trees. How long the second stage lasts is what was best for the folds.
+among them. The second goes on from there with teacher trees, once for every fold without that fold, and once with all; what
+ships lies between the weights of the two. The third leaves the encoder as it is and learns the heads anew, which takes many
+passes. The trees of a fold come from the model that has not seen it, as it would ship, and only where no other training text
+resembles the text: policies are aligned on those, never on training trees. How long the second stage lasts is what was best
+for the folds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation.backends.embedded import tree_of
@@ -156,6 +158,11 @@ def new_network(config: TrainConfig, taxonomy: Taxonomy, base: Path) -> Network:
     return Network(encoder, sizes).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights that have gone a share of the way (Wortsman et al., 2022)."""
+    return {name: value.lerp(end[name], share) if value.is_floating_point() else value for name, value in start.items()}
+
+
 class _Run:
     """What the stages share."""
 
@@ -210,11 +217,13 @@ class _Run:
     def learn_trees(
         self, name: str, start: Network, judged: Sequence[Item], rows: Any, held_out: Any, stage: Stage
     ) -> tuple[Network, Fitted]:
-        """The second stage, from where the first ended: some teacher texts, and as many others so that nothing is forgotten."""
+        """The second stage, from where the first ended: some teacher texts, and others so that nothing is forgotten."""
         network = new_network(self.config, self.taxonomy, self.base)
         network.load_state_dict(start.state_dict())
-        items = [*(self.taught[int(i)] for i in rows), *self._beside(judged, len(rows))]
-        return network, self._fit(network, items, [self.taught[int(i)] for i in held_out], stage, name)
+        items = [*(self.taught[int(i)] for i in rows), *self._beside(judged, round(self.config.beside * len(rows)))]
+        fitted = self._fit(network, items, [self.taught[int(i)] for i in held_out], stage, name)
+        network.load_state_dict(_between(start.state_dict(), network.state_dict(), self.config.mix))
+        return network, fitted
 
     def learn_heads(self, name: str, network: Network, judged: Sequence[Item], rows: Any) -> None:
         """The third stage: the heads anew, from the teacher texts of the second and twice as many others."""

@@ -5,7 +5,7 @@ Every change is put around harmful and harmless texts alike, so that none of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -61,6 +61,7 @@ PADDINGS = (
     "I work in an office and mostly write e-mails all day.",
     "The children start school again next Monday.",
 )
+_FILLER = 200  # characters; a longer text would be a subject of its own
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -70,14 +71,16 @@ class Augmenter:
     Args:
         share: Of texts that are changed at all.
         rng: Where chance comes from.
+        harmless: Texts that ask for nothing harmful; short ones are put beside others, as people ask for two things at once.
     """
 
-    def __init__(self, share: float, rng: Random) -> None:
+    def __init__(self, share: float, rng: Random, harmless: Sequence[str] = ()) -> None:
         self.share = share
         self.rng = rng
+        self.fillers = (*PADDINGS, *(text for text in harmless if len(text) <= _FILLER))
         self._changes: tuple[Callable[[str], str], ...] = (
             self._misspelt, self._misspelt, self._framed, self._framed, self._reassured, self._reassured,
-            self._padded, self._repeated,
+            self._padded, self._padded, self._padded, self._repeated,
         )  # fmt: skip
 
     def __call__(self, text: str) -> str:
@@ -112,7 +115,12 @@ class Augmenter:
 
     def _padded(self, text: str) -> str:
         n = int(self.rng.integers(1, 4))
-        return self._beside(text, " ".join(PADDINGS[i] for i in self.rng.choice(len(PADDINGS), n, replace=False)))
+        return self._beside(text, " ".join(self._filler() for _ in range(n)))
+
+    def _filler(self) -> str:
+        """One of ours as often as one of the others."""
+        n = len(PADDINGS) if self.rng.random() < 0.5 else len(self.fillers)
+        return self.fillers[self.rng.integers(n)]
 
     def _repeated(self, text: str) -> str:
         return f"{text} {text}" if len(text) < 400 else text

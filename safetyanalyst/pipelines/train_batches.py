@@ -94,12 +94,14 @@ class Reader:
 
     def __init__(self, items: Sequence[Item], vocabulary: Vocabulary, limits: Limits, augment: float, seed: int) -> None:
         self.items, self.vocabulary, self.limits, self.augment, self.seed = items, vocabulary, limits, augment, seed
+        prompts = ((it.scenario, it.targets) for it in items if isinstance(it.scenario, Prompt))
+        self._harmless = [scenario.text for scenario, targets in prompts if targets.judgements[0] == 0]
         self._unchanged: dict[int, Encoded] = {}  # trajectories are long, and never changed
 
     def epoch(self, number: int) -> Iterator[Packed]:
         """The batches of one epoch."""
         rng = np.random.default_rng((self.seed, number))
-        augmenter = Augmenter(self.augment, rng)
+        augmenter = Augmenter(self.augment, rng, self._harmless)
         order = rng.permutation(len(self.items))
         size = self.limits.items * _POOL
         for start in range(0, len(order), size):

@@ -105,7 +105,10 @@ class TrainConfig(Record):
         unlabelled: Texts that the model of the first stage judges for the second.
         summary: Width of z.
         labels: The stage that learns from texts without trees.
-        trees: The stage that learns from teacher trees, beside as many other texts.
+        trees: The stage that learns from teacher trees, beside other texts.
+        mix: How far the weights go from those of the first stage to those of the second: all of the way is better for trees, a
+            part of it better for texts that are unlike the teacher's (Wortsman et al., 2022).
+        beside: How many other texts the second stage reads for each of the teacher's, so that nothing is forgotten.
         heads: The stage that learns the heads anew, from the teacher texts of the second and twice as many others.
         augment: Share of prompts that are changed, in every epoch anew.
         batch_items: Scenarios of a batch, at most.
@@ -129,6 +132,8 @@ class TrainConfig(Record):
     summary: Count = 256
     labels: Stage
     trees: Stage
+    mix: Share = 1.0
+    beside: Positive = 1.0
     heads: HeadStage
     augment: Share = 0.3
     batch_items: Count = 32

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from safetyanalyst.errors import ConfigError
 from safetyanalyst.pipelines.drafts import whole
 from safetyanalyst.pipelines.train_config import TrainConfig
 from safetyanalyst.pipelines.train_data import Labelled, Taught, read_contrast, read_labelled, read_taught, read_unlabelled
-from safetyanalyst.scenarios import Scenario
+from safetyanalyst.pipelines.train_overlap import resembling
+from safetyanalyst.scenarios import Prompt, Scenario
 from safetyanalyst.taxonomy import Taxonomy
 
 _MARK = "run.json"
+_T = TypeVar("_T")
 
 
 class TrainingTexts(NamedTuple):
@@ -26,9 +28,10 @@ class TrainingTexts(NamedTuple):
 
     Attributes:
         taught: Texts with teacher trees.
-        labelled: Texts with a label only, without those that are a teacher's, word for word.
+        labelled: Texts with a label only, without those that are a teacher's, word for word, and without prompts that resemble
+            one. Runs that do stay: they are of nearly all requests that the teacher saw.
         contrast: Texts written for this training.
-        unlabelled: Prompts without a label, without those that are a teacher's, word for word.
+        unlabelled: Prompts without a label, without those that resemble a teacher's.
     """
 
     taught: list[Taught]
@@ -54,10 +57,17 @@ def read_texts(config: TrainConfig, data: Path, taxonomy: Taxonomy) -> TrainingT
     for part in config.labelled:
         for path in _paths(data, part.files, "labelled"):
             mine = [it for it in read_labelled([path], part.weight) if it.scenario.texts() not in known]
-            labelled += _some(mine, part.at_most, rng)
+            labelled += _some(_apart(mine, [it.scenario for it in mine], taught), part.at_most, rng)
     contrast = _some(read_contrast_sheets(config, taxonomy), config.contrast.at_most, rng)
-    unlabelled = [it for it in read_unlabelled(_paths(data, config.unlabelled.files, "unlabelled")) if it.texts() not in known]
+    unlabelled = list(read_unlabelled(_paths(data, config.unlabelled.files, "unlabelled")))
+    unlabelled = _apart(unlabelled, unlabelled, taught)
     return TrainingTexts(taught, labelled, contrast, _some(unlabelled, config.unlabelled.at_most, rng))
+
+
+def _apart(items: Sequence[_T], scenarios: Sequence[Scenario], taught: Sequence[Taught]) -> list[_T]:
+    """Without prompts that resemble a teacher's: those would be in the training of the model that is to predict its tree."""
+    near = resembling(scenarios, [it.scenario for it in taught])
+    return [it for it, mine, n in zip(items, scenarios, near, strict=True) if not (n and isinstance(mine, Prompt))]
 
 
 def read_contrast_sheets(config: TrainConfig, taxonomy: Taxonomy) -> list[Labelled]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -55,6 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     labelled = [{"id": f"l{i}", "text": f"ways to steal a {thing} at night", "label": 1} for i, thing in enumerate(THINGS)]
     labelled += [{"id": f"m{i}", "text": f"ways to clean a {thing} at home", "label": 0} for i, thing in enumerate(THINGS)]
     labelled += [{"id": "twin", "text": teacher_rows()[0]["text"], "label": 0}, {"id": "u", "text": "please repair my ladder"}]
+    labelled += [{"id": "near", "text": f"{teacher_rows()[0]['text']} at night", "label": 1}]
     write(folder / "train_more.jsonl", labelled)
     write(folder / "dev_more.jsonl", labelled)
     decoding = {"row_threshold": 0.3, "effect_threshold": 0.4, "max_rows": 4}
@@ -102,7 +104,7 @@ def config(place: Path, **changes: Any) -> TrainConfig:
 
 def test_the_report_counts_what_was_read(trained: dict[str, Any], place: Path) -> None:
     assert trained["taught"] == len(teacher_rows())
-    assert trained["labelled"] == 2 * len(THINGS)  # the twin of a teacher text is left out
+    assert trained["labelled"] == 2 * len(THINGS)  # neither the twin of a teacher text nor what is like one
     assert trained["out_of_fold_auroc"] > 0.9
     assert json.loads((place / "weights" / "report.json").read_text()) == trained
 
@@ -121,6 +123,14 @@ def test_the_card_names_sources_counts_and_files(trained: dict[str, Any], place:
 def test_more_folds_than_groups_are_refused(place: Path) -> None:
     with pytest.raises(ConfigError, match=r"folds.*one fold a group"):
         training.train_embedded(config(place, folds=1000), place, place / "folds", place / "none")
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.25, 1.5), (1.0, 3.0)])
+def test_the_weights_that_ship_lie_between_those_of_two_stages(share: float, value: float) -> None:
+    start, end = ({"w": torch.full((2,), of), "n": torch.tensor(count)} for of, count in ((1.0, 7), (3.0, 7)))
+    mixed = training._between(start, end, share)
+    assert mixed["w"].tolist() == [value, value]
+    assert mixed["n"].item() == 7
 
 
 @pytest.mark.parametrize("key", ["labelled", "unlabelled"])
@@ -225,7 +235,8 @@ def test_no_stage_of_a_fold_sees_what_the_fold_holds_out(
 
 def test_a_teacher_text_that_another_text_resembles_is_not_out_of_fold(place: Path, brief: TrainConfig) -> None:
     text = teacher_rows()[0]["text"]
-    write(place / "near" / "train_near.jsonl", [{"id": "near", "text": f"Tell me. {text} It is urgent.", "label": 1}])
+    tail = "while all of the neighbours are away on a long journey to the sea and nobody is there to hear or see me at all"
+    write(place / "near" / "train_near.jsonl", [{"id": "near", "text": f"{text} {tail}", "label": 1}])
     near = brief.model_copy(update={"labelled": (*brief.labelled, Texts(files=("near/train_near.jsonl",), weight=1.0))})
     report = training.train_embedded(near, place, place / "near-work", place / "near-out")
     ids = {json.loads(line)["id"] for line in (place / "near-out" / "out-of-fold.jsonl").read_text().splitlines()}

@@ -62,3 +62,12 @@ def test_a_frame_holds_any_text_once_whatever_braces_are_in_it(frame: str) -> No
 def test_a_long_text_is_not_repeated() -> None:
     text = "word " * 100
     assert not any(changed.count("word") > 100 for changed in augmented(text, 200))
+
+
+def test_short_harmless_texts_stand_beside_others() -> None:
+    more = ("where do bees sleep", "word " * 60)
+    augmenter = Augmenter(1.0, np.random.default_rng(0), more)
+    found = [augmenter(WORDS) for _ in range(400)]
+    assert any(more[0] in text and WORDS in text for text in found)
+    assert any(padding in text for text in found for padding in PADDINGS)
+    assert not any(more[1] in text for text in found)

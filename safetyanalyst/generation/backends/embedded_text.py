@@ -25,6 +25,7 @@ _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 # a closing formula of one agent framework: it tells which program wrote the log, not what the agent did
 FORMULAS = re.compile(r"\bfinal answer\b:?|\[(?:thought|action|environment)\]:?|</?(?:thinking|answer|result)>", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|_+")  # names of tools are words too
+_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\[nrt]")  # white space as JSON writes it, which would stick to the next word
 
 
 class Tokenize(Protocol):
@@ -64,6 +65,11 @@ def cleaned(text: str) -> str:
     return FORMULAS.sub(" ", text)
 
 
+def unescaped(text: str) -> str:
+    """What agent and tools say to each other is often JSON: its line breaks and tabs as such."""
+    return _ESCAPE.sub(r"\1\n", text)
+
+
 def words_of(text: str) -> list[str]:
     """Lower-case words."""
     return [word.lower().replace("\u2019", "'") for word in _WORD.findall(FORMULAS.sub(" ", text))]
@@ -93,7 +99,7 @@ def _chunks_of_steps(trajectory: Trajectory, tokenize: Tokenize) -> Iterator[Chu
 
 
 def _chunks_of_step(step: Step, head: list[int], tokenize: Tokenize) -> Iterator[Chunk]:
-    deed = tokenize(_CAMEL.sub(" ", cleaned(text_of(step.action))))
+    deed = tokenize(_CAMEL.sub(" ", cleaned(unescaped(text_of(step.action)))))
     results = _tokens(step.results, ("tool",), tokenize)
     room = WINDOW - min(len(deed), _DEED)
     yield Chunk(step.index, (head, deed[:_DEED], results[:room]))
@@ -102,7 +108,8 @@ def _chunks_of_step(step: Step, head: list[int], tokenize: Tokenize) -> Iterator
 
 
 def _tokens(messages: Iterable[Message], roles: Sequence[str], tokenize: Tokenize) -> list[int]:
-    text = "\n".join(cleaned(message.content) for message in messages if message.role in roles and message.content)
+    texts = [(message.role, cleaned(message.content)) for message in messages if message.role in roles and message.content]
+    text = "\n".join(unescaped(said) if role == "tool" else said for role, said in texts)
     return tokenize(text) if text else []
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from itertools import chain, count
@@ -14,6 +15,7 @@ from safetyanalyst.generation.backends.embedded_text import (
     Chunk,
     chunks_of,
     cleaned,
+    unescaped,
     words_of,
 )
 from safetyanalyst.scenarios import Exchange, Message, Prompt, Scenario, ToolCall, Trajectory
@@ -149,3 +151,23 @@ def test_a_prompt_that_is_said_several_times_reads_as_said_once(numbers_said: li
     assert once == often
     unit = body(once[0])
     assert numbers_said == unit * (len(numbers_said) // len(unit))  # nothing but repetition was left out
+
+
+def test_line_breaks_that_json_spells_do_not_stick_to_words() -> None:
+    heard: list[str] = []
+
+    def hear(text: str) -> list[int]:
+        heard.extend(text.split())
+        return []
+
+    deed = Message(role="assistant", tool_calls=(ToolCall(name="mail", arguments={"body": "Dear all,\nplease\twait"}),))
+    told = Message(role="tool", content='{"said": "one\\r\\ntwo"}')
+    chunks_of(Trajectory(id="t", messages=(Message(role="user", content="keep \\next"), deed, told)), hear)
+    assert {"all,", "please", "wait"} <= {word.strip('"})') for word in heard}
+    assert {"one", "two"} <= {word.strip('"}') for word in heard}
+    assert "\\next" in heard  # what a user types is no JSON
+
+
+@given(st.text(alphabet="\\\n\r\tnrta ", max_size=40))
+def test_only_white_space_is_unescaped(text: str) -> None:
+    assert unescaped(json.dumps(text)) == '"' + re.sub(r"[\r\t]", "\n", text.replace("\\", "\\\\")) + '"'
