@@ -68,7 +68,7 @@ class _Writer:
         self._kind = kind
         self._taxonomy = taxonomy
         self._extents = {level.name: str(i) for i, level in enumerate(taxonomy.extents, start=1)}
-        self._likelihoods = {name: letter for letter, name in _letters(taxonomy.likelihoods).items()}
+        self._likelihoods = {name: letter for letter, name in letters_of(taxonomy.likelihoods).items()}
 
     def rows(self, stakeholder: Stakeholder) -> list[str]:
         name = _written(stakeholder.name)
@@ -102,7 +102,7 @@ class _Writer:
         return signs[name]
 
 
-def _letters(levels: tuple[Level, ...]) -> dict[str, str]:
+def letters_of(levels: tuple[Level, ...]) -> dict[str, str]:
     """Letter -> level: the first letters where they tell the levels apart, else a, b, c."""
     first = {level.name[0]: level.name for level in levels if level.name[0].isalpha()}
     if len(first) == len(levels):
@@ -123,7 +123,7 @@ def _written(words: str) -> str:
 
 def is_row(line: str) -> bool:
     """Whether a line is beyond doubt a row with effects, whatever its words say."""
-    fields = _split(line)
+    fields = split_row(line)
     tokens = fields[-1].split()
     return len(fields) == 3 and bool(tokens) and all(token == UNKNOWN or _EFFECT.fullmatch(token) for token in tokens)
 
@@ -189,7 +189,7 @@ class _Reader:
         self._kind = kind
         self._taxonomy = taxonomy
         self._defects = defects
-        self._likelihoods = _letters(taxonomy.likelihoods)
+        self._likelihoods = letters_of(taxonomy.likelihoods)
         self._effects_read: dict[str, Effect] = {}
         self._stakeholders: list[_Open] = []
         self._is_separated = True  # whether the next row begins a stakeholder, whatever its name
@@ -209,7 +209,7 @@ class _Reader:
     def read(self, row: str, path: str) -> None:
         """Reads one row."""
         self._n_rows += 1
-        fields = [field.strip() for field in _split(row)]
+        fields = [field.strip() for field in split_row(row)]
         lost = _LOST_ROW.fullmatch(row)
         if row == SEPARATOR and not self._is_separated:
             self._is_separated = True
@@ -314,7 +314,7 @@ class _Reader:
         return _ESCAPED.sub(plain, field)
 
 
-def _split(row: str) -> list[str]:
+def split_row(row: str) -> list[str]:
     """Fields of a row: cut at every bar that has no backslash before it."""
     fields, position = [], 0
     while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from safetyanalyst.generation.dense import from_dense, is_dense
 from safetyanalyst.generation.json_form import tree_from_json
 from safetyanalyst.generation.json_pairs import pair_from_json, pair_from_text
 from safetyanalyst.generation.json_text import Loaded, loads, span_end
@@ -55,7 +56,7 @@ def parse_tree(text: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
     if _is_notation(first):
         return _from_notation(text, kind, taxonomy)
     found = _search(text)
-    has_rows = any(map(is_row, found.around.split("\n")))
+    has_rows = any(map(_is_line, found.around.split("\n")))
     if len(found.trees) > 1 or (found.trees and has_rows):
         return _no_tree("several_trees", kind, text.strip())
     if found.trees:
@@ -164,7 +165,17 @@ def _believed(tree: Tree | None, around: str, defects: Defects) -> Tree | None:
 
 
 def _is_notation(line: str) -> bool:
-    return line.strip() in (EMPTY, UNKNOWN) or is_row(line)
+    return line.strip() in (EMPTY, UNKNOWN) or _is_line(line)
+
+
+def _is_line(line: str) -> bool:
+    return is_row(line) or is_dense(line)
+
+
+def _read_lines(text: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
+    """Reads either notation: the first line that is beyond doubt tells which."""
+    certain = next((line for line in text.split("\n") if _is_line(line)), "")
+    return from_dense(text, kind, taxonomy) if is_dense(certain) else from_rows(text, kind, taxonomy)
 
 
 def _from_notation(text: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
@@ -172,12 +183,12 @@ def _from_notation(text: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
     lines = text.split("\n")
     fences = [i for i, line in enumerate(lines) if _FENCE.fullmatch(line)]
     if not fences:
-        return from_rows(text, kind, taxonomy)
+        return _read_lines(text, kind, taxonomy)
     first, last = fences[0], fences[1] if len(fences) > 1 else len(lines)
     around = [line for line in (*lines[:first], *lines[last + 1 :]) if line.strip()]
-    if any(map(is_row, around)):
+    if any(map(_is_line, around)):
         return _no_tree("several_trees", kind, text.strip())
-    parsed = from_rows("\n".join(lines[first + 1 : last]), kind, taxonomy)
+    parsed = _read_lines("\n".join(lines[first + 1 : last]), kind, taxonomy)
     defects = Defects()
     defects.add("surrounding_text", kind, "\n".join(around) or lines[first])
     lost = sum("|" in line for line in around)  # rows that are broken, and outside: they belong to the tree, or they do not
