@@ -1,0 +1,130 @@
+"""A scenario as titled passages, and within a budget of tokens: whatever does not fit is recorded, never lost in silence.
+
+Long passages are cut in the middle first, the longest most, since how a text begins and ends says most of what it wants. If
+even short pieces of all passages are too many, steps from the middle are left out; the request and the last steps stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from safetyanalyst.scenarios import Exchange, Message, Scenario, Step, Trajectory, text_of
+from safetyanalyst.trees import Defect
+
+_LEAST = 24  # tokens of a passage that is cut, before passages are left out
+_TITLE = 8  # tokens that title and marks of a passage take, about
+_HEAD = 0.6  # of what is kept of a passage
+
+
+class Passage(NamedTuple):
+    """A part of a scenario.
+
+    Attributes:
+        title: What it is, in our words.
+        text: What it says, in somebody's.
+        path: Where it stands in the scenario, for defects.
+    """
+
+    title: str
+    text: str
+    path: str
+
+
+class Fitted(NamedTuple):
+    """Passages within a budget, and what was left out."""
+
+    passages: tuple[Passage, ...]
+    defects: tuple[Defect, ...]
+
+
+def passages_of(scenario: Scenario) -> tuple[Passage, ...]:
+    """All of a scenario in order."""
+    if isinstance(scenario, Trajectory):
+        return tuple(_of_trajectory(scenario))
+    if isinstance(scenario, Exchange):
+        return (Passage("The user:", scenario.prompt, "prompt"), Passage("The assistant:", scenario.response, "response"))
+    return (Passage("The user:", scenario.text, "text"),)
+
+
+def fitted(passages: Sequence[Passage], budget: int, count: Callable[[str], int]) -> Fitted:
+    """The passages within a budget.
+
+    Args:
+        passages: At least one.
+        budget: Tokens.
+        count: Tokens of a text.
+    """
+    lengths = [count(it.text) + _TITLE for it in passages]
+    if sum(lengths) <= budget:
+        return Fitted(tuple(passages), ())
+    kept = _kept(lengths, budget)
+    cap = _cap([lengths[i] for i in kept], budget)
+    shown: list[Passage] = []
+    defects: list[Defect] = []
+    for i, passage in enumerate(passages):
+        if i not in kept:
+            if not shown or shown[-1].path:
+                shown.append(Passage("(steps are left out here)", "", ""))
+            defects.append(Defect(code="elided_input", path=passage.path, found=f"left out, {len(passage.text)} characters"))
+            continue
+        cut = _cut(passage, cap, lengths[i])
+        left_out = len(passage.text) - len(cut.text)
+        if cut is not passage:
+            defects.append(
+                Defect(code="elided_input", path=passage.path, found=f"{left_out} of {len(passage.text)} characters")
+            )
+        shown.append(cut)
+    return Fitted(tuple(shown), tuple(defects))
+
+
+def _of_trajectory(trajectory: Trajectory) -> list[Passage]:
+    places = {id(message): f"messages[{i}]" for i, message in enumerate(trajectory.messages)}
+    found: list[Passage] = []
+    for step in trajectory.steps():
+        found += [_message(it, places) for it in step.context]
+        found += _step(step, places)
+    return found + [_message(it, places) for it in trajectory.pending()]
+
+
+def _step(step: Step, places: dict[int, str]) -> list[Passage]:
+    action = Passage(f"Step {step.index}, the agent:", text_of(step.action), places[id(step.action)])
+    return [action, *(Passage(f"Step {step.index}, result:", it.content, places[id(it)]) for it in step.results)]
+
+
+def _message(message: Message, places: dict[int, str]) -> Passage:
+    titles = {"user": "The user:", "system": "Setting of the agent:", "tool": "Result of a tool:", "assistant": "The agent:"}
+    return Passage(titles[message.role], text_of(message), places[id(message)])
+
+
+def _kept(lengths: Sequence[int], budget: int) -> frozenset[int]:
+    """Which passages stay: the first, then from the last one backwards as long as a piece of each fits."""
+    least = [min(length, _LEAST + _TITLE) for length in lengths]
+    kept, spent = {0}, least[0]
+    for i in range(len(lengths) - 1, 0, -1):
+        if spent + least[i] > budget:
+            break
+        kept.add(i)
+        spent += least[i]
+    return frozenset(kept)
+
+
+def _cap(lengths: Sequence[int], budget: int) -> int:
+    """The greatest length that all may have so that their sum is within the budget."""
+    low, high = _LEAST, max(lengths)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if sum(min(length, middle) for length in lengths) <= budget else (low, middle - 1)
+    return low
+
+
+def _cut(passage: Passage, cap: int, length: int) -> Passage:
+    """The passage without its middle, so that about `cap` of its `length` tokens are left."""
+    if length <= cap:
+        return passage
+    room = int(len(passage.text) * max(cap - 2 * _TITLE, 1) / length)  # the note of what is left out takes tokens as well
+    head = int(room * _HEAD)
+    tail = room - head
+    gone = len(passage.text) - room
+    text = f"{passage.text[:head]} [{gone} characters left out] {passage.text[len(passage.text) - tail :]}"
+    return passage._replace(text=text)

@@ -1,0 +1,265 @@
+"""A specialist: a language model that writes one kind of tree. Prompts + backend + parsing + retries.
+
+Whatever the backend, an answer is held to a grammar where the backend can, read with every defect otherwise, and asked for
+again only where nothing could be read. What is cut off at the token limit keeps its complete part, and counts as lost from
+there on. An answer that never comes is a record without a tree: missing, never harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from safetyanalyst.generation import Generation
+from safetyanalyst.generation.chats import Chat, Completion, Sampling, TextBackend, constraint_of
+from safetyanalyst.generation.dense import from_dense
+from safetyanalyst.generation.grammar import Grammar, Part, grammar_of
+from safetyanalyst.generation.parsed import Parsed, shortened
+from safetyanalyst.generation.parsing import parse_tree
+from safetyanalyst.generation.prompts import Prompted, Prompter, PromptStyle, evidence_of
+from safetyanalyst.records import Record
+from safetyanalyst.scenarios import Scenario
+from safetyanalyst.taxonomy import Taxonomy
+from safetyanalyst.trees import Defect, Provenance, Tree, TreeKind
+from safetyanalyst.version import __version__
+
+Plan = Literal["whole", "by_stakeholder"]
+"""A tree at once; or the names of the stakeholders first, and then the lines of all of them at the same time."""
+
+_WARMER = 0.7  # a model that answered with something unreadable is asked again at this temperature at least
+
+
+class Asking(Record):
+    """How a specialist asks its model.
+
+    Attributes:
+        style: How the prompt is worded and the tree written.
+        sampling: How the model chooses its words.
+        retries: How often an answer that cannot be read at all is asked for again.
+        plan: In one go, or by stakeholder.
+    """
+
+    style: PromptStyle = PromptStyle()
+    sampling: Sampling = Sampling()
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    plan: Plan = "whole"
+
+
+class _Job(NamedTuple):
+    """One chat to be answered: which scenario it is of, and how its answer is read."""
+
+    at: int
+    chat: Chat
+    grammar: Grammar
+    read: Callable[[str], Parsed]
+
+
+class _Answer(NamedTuple):
+    """A completion as it was read last, with what all attempts took."""
+
+    parsed: Parsed
+    last: Completion
+    attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Specialist:
+    """A `TreeGenerator` over any `TextBackend`.
+
+    Args:
+        kind: "harm" or "benefit".
+        taxonomy: What the trees may say.
+        backend: What answers.
+        asking: How it is asked.
+        adapter: Which adapter of the backend answers.
+        model_hash: sha256 of the weights, where they are at hand.
+    """
+
+    def __init__(
+        self,
+        kind: TreeKind,
+        taxonomy: Taxonomy,
+        backend: TextBackend,
+        asking: Asking,
+        *,
+        adapter: str = "",
+        model_hash: str = "",
+    ) -> None:
+        self.kind: TreeKind = kind
+        self.taxonomy = taxonomy
+        self._backend = backend
+        self._asking = asking
+        self._prompter = Prompter(kind, taxonomy, asking.style, backend.count, adapter)
+        self._grammars: dict[tuple[str, Part], Grammar] = {}
+        model = f"{backend.model}+{adapter}" if adapter else backend.model
+        self._provenance = Provenance(
+            generator=backend.name, model=model, model_hash=model_hash, taxonomy=taxonomy.label, code=__version__
+        )
+
+    def generate(self, scenarios: Sequence[Scenario]) -> list[Generation]:
+        """One tree for every scenario, in order; see `TreeGenerator`."""
+        if self._asking.plan == "by_stakeholder":
+            return self._by_stakeholder(scenarios)
+        prompted = [self._prompter.tree(it) for it in scenarios]
+        jobs = [
+            _Job(i, it.chat, self._grammar(scenario, "tree"), self._read)
+            for i, (scenario, it) in enumerate(zip(scenarios, prompted, strict=True))
+        ]
+        answers = self._ask(jobs)
+        return [self._whole(*parts) for parts in zip(scenarios, prompted, answers, strict=True)]
+
+    def _whole(self, scenario: Scenario, prompted: Prompted, answer: _Answer) -> Generation:
+        return self._generation(scenario, answer.parsed, prompted.defects, (answer,), answer.last.text)
+
+    # -- by stakeholder ------------------------------------------------------------------------------------------
+
+    def _by_stakeholder(self, scenarios: Sequence[Scenario]) -> list[Generation]:
+        prompted = [self._prompter.stakeholders(it) for it in scenarios]
+        jobs = [
+            _Job(i, it.chat, self._grammar(scenario, "stakeholders"), self._read_names)
+            for i, (scenario, it) in enumerate(zip(scenarios, prompted, strict=True))
+        ]
+        listed = self._ask(jobs)
+        lines: list[_Job] = []
+        for i, (scenario, answer) in enumerate(zip(scenarios, listed, strict=True)):
+            for name in _names(answer.parsed.tree):
+                chat = self._prompter.actions(scenario, name).chat
+                lines.append(_Job(i, chat, self._grammar(scenario, "actions"), self._reader(name)))
+        answered: list[list[_Answer]] = [[] for _ in scenarios]
+        for job, answer in zip(lines, self._ask(lines), strict=True):
+            answered[job.at].append(answer)
+        return [self._joined(*parts) for parts in zip(scenarios, prompted, listed, answered, strict=True)]
+
+    def _joined(self, scenario: Scenario, prompted: Prompted, listed: _Answer, answered: Sequence[_Answer]) -> Generation:
+        """The lines of all stakeholders as one tree; a line that cannot be read is a lost subtree."""
+        taken = (listed, *answered)
+        names = listed.parsed
+        if names.tree is None or not answered:
+            return self._generation(scenario, names, prompted.defects, taken, listed.last.text)
+        trees = [answer.parsed.tree for answer in answered]
+        stakeholders = tuple(it for tree in trees if tree is not None for it in tree.stakeholders)
+        lost = names.tree.lost + sum(1 if tree is None else tree.lost for tree in trees)
+        tree = None if trees.count(None) == len(trees) else Tree(kind=self.kind, stakeholders=stakeholders, lost=lost)
+        defects = (*names.defects, *(it for answer in answered for it in answer.parsed.defects))
+        lines = zip(_names(names.tree), answered, strict=True)
+        text = "\n".join(_line(name, answer.last.text) for name, answer in lines)
+        return self._generation(scenario, Parsed(tree=tree, defects=defects), prompted.defects, taken, text)
+
+    def _read_names(self, text: str) -> Parsed:
+        """Names, one a line, as a tree of stakeholders without actions; each once, and no more than there may be."""
+        lines = list(dict.fromkeys(line for row in text.splitlines() if (line := row.strip())))
+        if not lines or any("|" in line or line.startswith(("?", ">")) for line in lines):
+            return _unread(self.kind, "invalid_syntax" if lines else "empty_output", text)
+        if lines == ["-"]:
+            return from_dense("-", self.kind, self.taxonomy)
+        most = self._asking.style.bounds.stakeholders
+        parsed = from_dense("\n".join(f"{line}|-" for line in lines[:most]), self.kind, self.taxonomy)
+        if len(lines) > most and parsed.tree is not None:
+            return _losing(parsed, Defect(code="truncated", path=self.kind, found=f"{len(lines)} stakeholders"))
+        return parsed
+
+    def _reader(self, name: str) -> Callable[[str], Parsed]:
+        def read(text: str) -> Parsed:
+            if not text.strip():
+                return _unread(self.kind, "empty_output", text)
+            return from_dense(_line(name, text), self.kind, self.taxonomy)
+
+        return read
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def _ask(self, jobs: Sequence[_Job]) -> list[_Answer]:
+        """Answers to all jobs; those of which nothing can be read are asked again."""
+        answers: dict[int, _Answer] = {}
+        waiting = list(range(len(jobs)))
+        for attempt in range(self._asking.retries + 1):
+            for i, completion in zip(waiting, self._complete([jobs[i] for i in waiting], attempt), strict=True):
+                answers[i] = self._taken(jobs[i], completion, answers.get(i))
+            waiting = [i for i in waiting if answers[i].parsed.tree is None and answers[i].last.finish != "error"]
+            if not waiting:
+                break
+        return [answers[i] for i in range(len(jobs))]
+
+    def _complete(self, jobs: Sequence[_Job], attempt: int) -> list[Completion]:
+        """One request to the backend for all jobs that share a grammar."""
+        sampling = self._asking.sampling
+        if attempt:
+            warmer = max(sampling.temperature, _WARMER)
+            sampling = sampling.model_copy(update={"seed": sampling.seed + attempt, "temperature": warmer})
+        found: dict[int, Completion] = {}
+        for grammar in dict.fromkeys(job.grammar for job in jobs):
+            at = [i for i, job in enumerate(jobs) if job.grammar == grammar]
+            held = grammar if constraint_of(grammar, tuple(sorted(self._backend.constraints))) else None
+            found |= dict(zip(at, self._backend.complete([jobs[i].chat for i in at], held, sampling), strict=True))
+        return [found[i] for i in range(len(jobs))]
+
+    def _taken(self, job: _Job, completion: Completion, before: _Answer | None) -> _Answer:
+        parsed = self._parsed(job, completion)
+        now = _Answer(parsed, completion, completion.attempts, completion.prompt_tokens, completion.completion_tokens)
+        if before is None:
+            return now
+        return now._replace(
+            attempts=before.attempts + now.attempts,
+            prompt_tokens=before.prompt_tokens + now.prompt_tokens,
+            completion_tokens=before.completion_tokens + now.completion_tokens,
+        )
+
+    def _parsed(self, job: _Job, completion: Completion) -> Parsed:
+        if completion.finish == "error":
+            return _unread(self.kind, "generation_failed", completion.error)
+        parsed = job.read(completion.text)
+        if completion.finish == "length":
+            return _losing(parsed, Defect(code="truncated", path=self.kind, found=shortened(completion.text[-40:])))
+        return parsed
+
+    def _read(self, text: str) -> Parsed:
+        return parse_tree(text, self.kind, self.taxonomy)
+
+    def _grammar(self, scenario: Scenario, part: Part) -> Grammar:
+        style, evidence = self._asking.style, evidence_of(scenario)
+        key = (evidence, part)
+        if key not in self._grammars:
+            self._grammars[key] = grammar_of(
+                self.kind, self.taxonomy, form=style.form, part=part, bounds=style.bounds, words=style.words, evidence=evidence
+            )
+        return self._grammars[key]
+
+    def _generation(
+        self, scenario: Scenario, parsed: Parsed, elided: Sequence[Defect], answers: Sequence[_Answer], text: str
+    ) -> Generation:
+        tree = parsed.tree
+        if tree is not None and elided and self.kind == "harm":  # what was left out may hold any harm
+            tree = tree.model_copy(update={"lost": tree.lost + 1})
+        return Generation(
+            scenario_id=scenario.id,
+            kind=self.kind,
+            tree=tree,
+            defects=tuple(dict.fromkeys((*elided, *parsed.defects))),
+            raw=text,
+            attempts=sum(it.attempts for it in answers),
+            prompt_tokens=sum(it.prompt_tokens for it in answers),
+            completion_tokens=sum(it.completion_tokens for it in answers),
+            provenance=self._provenance,
+        )
+
+
+def _names(tree: Tree | None) -> list[str]:
+    return [] if tree is None else [it.name for it in tree.stakeholders]
+
+
+def _line(name: str, text: str) -> str:
+    """The line of a stakeholder from what was written behind its name, be it that the name was written again."""
+    return text.strip() if text.strip().startswith(f"{name}|") else f"{name}|{text.strip()}"
+
+
+def _unread(kind: TreeKind, code: Literal["generation_failed", "invalid_syntax", "empty_output"], found: str) -> Parsed:
+    return Parsed(tree=None, defects=(Defect(code=code, path=kind, found=shortened(found)),))
+
+
+def _losing(parsed: Parsed, defect: Defect) -> Parsed:
+    """What was read, with something lost at its end."""
+    tree = None if parsed.tree is None else parsed.tree.model_copy(update={"lost": parsed.tree.lost + 1})
+    return Parsed(tree=tree, defects=(*parsed.defects, *(() if defect in parsed.defects else (defect,))))
