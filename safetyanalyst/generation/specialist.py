@@ -7,11 +7,12 @@ there on. An answer that never comes is a record without a tree: missing, never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
+from safetyanalyst.errors import BackendError
 from safetyanalyst.generation import Generation
 from safetyanalyst.generation.chats import Chat, Completion, Sampling, TextBackend, constraint_of
 from safetyanalyst.generation.dense import from_dense
@@ -39,12 +40,37 @@ class Asking(Record):
         sampling: How the model chooses its words.
         retries: How often an answer that cannot be read at all is asked for again.
         plan: In one go, or by stakeholder.
+        adapter: Which adapter of the model, or which model of the server, answers.
     """
 
     style: PromptStyle = PromptStyle()
     sampling: Sampling = Sampling()
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     plan: Plan = "whole"
+    adapter: str = ""
+
+    @model_validator(mode="after")
+    def _parts_are_dense(self) -> Self:
+        if self.plan == "by_stakeholder" and self.style.form != "dense":
+            raise ValueError("the plan by_stakeholder writes the dense form")
+        return self
+
+
+_A = TypeVar("_A", bound=Asking)
+
+
+def read_options(model: type[_A], backend: str, options: Mapping[str, JsonValue]) -> _A:
+    """The options of a backend.
+
+    Raises:
+        BackendError: One is missing, unknown or wrong; names the first.
+    """
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "options"
+        raise BackendError(f"backend {backend!r}: option `{key}`: {first['msg']}") from error
 
 
 class _Job(NamedTuple):
@@ -74,27 +100,19 @@ class Specialist:
         taxonomy: What the trees may say.
         backend: What answers.
         asking: How it is asked.
-        adapter: Which adapter of the backend answers.
         model_hash: sha256 of the weights, where they are at hand.
     """
 
     def __init__(
-        self,
-        kind: TreeKind,
-        taxonomy: Taxonomy,
-        backend: TextBackend,
-        asking: Asking,
-        *,
-        adapter: str = "",
-        model_hash: str = "",
+        self, kind: TreeKind, taxonomy: Taxonomy, backend: TextBackend, asking: Asking, *, model_hash: str = ""
     ) -> None:
         self.kind: TreeKind = kind
         self.taxonomy = taxonomy
         self._backend = backend
         self._asking = asking
-        self._prompter = Prompter(kind, taxonomy, asking.style, backend.count, adapter)
+        self._prompter = Prompter(kind, taxonomy, asking.style, backend.count, asking.adapter)
         self._grammars: dict[tuple[str, Part], Grammar] = {}
-        model = f"{backend.model}+{adapter}" if adapter else backend.model
+        model = f"{backend.model}+{asking.adapter}" if asking.adapter else backend.model
         self._provenance = Provenance(
             generator=backend.name, model=model, model_hash=model_hash, taxonomy=taxonomy.label, code=__version__
         )
