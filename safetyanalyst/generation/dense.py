@@ -1,12 +1,14 @@
 """The dense notation: the rows of `notation` in fewer tokens, for language models. Lossless, and read by the same reader.
 
 A line is a stakeholder with all of its actions: `stakeholder|action:effects|action:effects`. Names and actions are written as
-in a row. An effect is its number and one letter for immediacy, extent and likelihood together: `7h` (`codes_of` has the table).
-Effects need no blanks between them, since a letter ends each: `7h3b`. What could not be read in full is written out within
-brackets, `7(i?h)`; `?` alone is an effect without anything. `name|-`, `-`, `?` and `? x3` are as in the rows.
+in a row, steps without the blank before `@`. An effect is its number and one letter for immediacy, extent and likelihood
+together, `7h` (`codes_of` has the table); as a letter ends each, there are no blanks between them: `7h3b`. What could not be
+read in full is written out within brackets, `7(i?h)`; `?` alone is an effect without anything. `name|-`, `-`, `?` and `? x3`
+are as in the rows.
 
 A number that was cut off has no letter behind it, and a line that was cut off before its first bar is no line: neither can be
-taken for something whole. Only a cut between two effects leaves no trace; whoever asks a model looks at why it stopped.
+taken for something whole. Only a cut between two effects, actions or lines leaves no trace: whoever asks a model looks at
+why it stopped.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from __future__ import annotations
 import re
 from string import ascii_letters
 
-from safetyanalyst.generation.notation import NOTHING, SEPARATOR, UNKNOWN, from_rows, letters_of, split_row, to_rows
+from safetyanalyst.generation.notation import NOTHING, SEPARATOR, UNKNOWN, from_rows, is_row, letters_of, split_row, to_rows
 from safetyanalyst.generation.parsed import Parsed
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import Tree, TreeKind
 
 _EFFECT = re.compile(r"(?P<number>[0-9]{1,6}|\?)(?:(?P<code>[A-Za-z])|\((?P<written>[^()|\s]{3,5})\))|\?")
+_STEPS = re.compile(r"(?<!\\) @(?=[0-9,]+$)")
 _WRITTEN = re.compile(r"([0-9]+|\?)(.{3,5})")
 
 
@@ -49,7 +52,7 @@ def to_dense(tree: Tree, taxonomy: Taxonomy) -> str:
             if row != SEPARATOR:
                 lines.append(row)
             continue
-        rest = NOTHING if len(fields) == 2 else f"{fields[1]}:{''.join(_packed(token, code) for token in fields[2].split(' '))}"
+        rest = NOTHING if len(fields) == 2 else f"{_STEPS.sub('@', fields[1])}:{_effects(fields[2], code)}"
         if fields[0] == before:
             lines[-1] += f"|{rest}"
         else:
@@ -81,14 +84,16 @@ def from_dense(text: str, kind: TreeKind, taxonomy: Taxonomy) -> Parsed:
 
 
 def is_dense(line: str) -> bool:
-    """Whether a line is beyond doubt one of a stakeholder with effects, whatever its words say."""
+    """Whether a line is one of a stakeholder with effects, be it cut off behind the first of them, and no row."""
     fields = split_row(line)
-    return len(fields) > 1 and all(_is_action(field.strip()) for field in fields[1:])
+    if len(fields) < 2 or is_row(line):
+        return False
+    action, colon, effects = fields[1].rpartition(":")
+    return bool(action.strip() and colon and _EFFECT.match(effects.strip()))
 
 
-def _is_action(field: str) -> bool:
-    action, colon, effects = field.rpartition(":")
-    return bool(action and colon and effects) and not _EFFECT.sub("", effects)
+def _effects(field: str, code: dict[str, str]) -> str:
+    return "".join(_packed(token, code) for token in field.split(" "))
 
 
 def _packed(token: str, code: dict[str, str]) -> str:

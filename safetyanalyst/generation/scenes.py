@@ -6,7 +6,7 @@ even short pieces of all passages are too many, steps from the middle are left o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from safetyanalyst.scenarios import Exchange, Message, Scenario, Step, Trajectory, text_of
@@ -78,23 +78,22 @@ def fitted(passages: Sequence[Passage], budget: int, count: Callable[[str], int]
     return Fitted(tuple(shown), tuple(defects))
 
 
-def _of_trajectory(trajectory: Trajectory) -> list[Passage]:
-    places = {id(message): f"messages[{i}]" for i, message in enumerate(trajectory.messages)}
-    found: list[Passage] = []
-    for step in trajectory.steps():
-        found += [_message(it, places) for it in step.context]
-        found += _step(step, places)
-    return found + [_message(it, places) for it in trajectory.pending()]
+def _of_trajectory(trajectory: Trajectory) -> Iterator[Passage]:
+    titled = (it for step in trajectory.steps() for it in _of_step(step))  # in the order of the messages
+    for i, (title, text) in enumerate((*titled, *map(_of_message, trajectory.pending()))):
+        yield Passage(title, text, f"messages[{i}]")
 
 
-def _step(step: Step, places: dict[int, str]) -> list[Passage]:
-    action = Passage(f"Step {step.index}, the agent:", text_of(step.action), places[id(step.action)])
-    return [action, *(Passage(f"Step {step.index}, result:", it.content, places[id(it)]) for it in step.results)]
+def _of_step(step: Step) -> Iterator[tuple[str, str]]:
+    yield from map(_of_message, step.context)
+    yield f"Step {step.index}, the agent:", text_of(step.action)
+    for result in step.results:
+        yield f"Step {step.index}, result:", result.content
 
 
-def _message(message: Message, places: dict[int, str]) -> Passage:
+def _of_message(message: Message) -> tuple[str, str]:
     titles = {"user": "The user:", "system": "Setting of the agent:", "tool": "Result of a tool:", "assistant": "The agent:"}
-    return Passage(titles[message.role], text_of(message), places[id(message)])
+    return titles[message.role], text_of(message)
 
 
 def _kept(lengths: Sequence[int], budget: int) -> frozenset[int]:

@@ -110,7 +110,9 @@ def test_every_cell_has_a_letter_in_order() -> None:
 
 
 def test_without_letters_everything_is_written_out() -> None:
-    many = TAXONOMY.model_copy(update={"extents": tuple(TAXONOMY.extents[0].model_copy(update={"name": f"e{i}"}) for i in range(9))})
+    many = TAXONOMY.model_copy(
+        update={"extents": tuple(TAXONOMY.extents[0].model_copy(update={"name": f"e{i}"}) for i in range(9))}
+    )
     assert codes_of(many) == {}
     effect = LOSS.model_copy(update={"extent": "e8"})
     tree = harm(one("User", Action(action="Fraud", effects=(effect, effect))))
@@ -130,4 +132,4 @@ def test_the_door_to_reading_tells_the_notations_apart(tree: Tree) -> None:
 
 def test_it_says_what_the_rows_say() -> None:
     rows = "User | 32 @2 | 7i3h 1d1l\nUser | 45 | 7i3h\n--\nUser | -\n?"
-    assert to_dense(from_rows(rows, "harm", TAXONOMY).tree or harm(), TAXONOMY) == "User|32 @2:7i1m|45:7i\nUser|-\n?"
+    assert to_dense(from_rows(rows, "harm", TAXONOMY).tree or harm(), TAXONOMY) == "User|32@2:7i1m|45:7i\nUser|-\n?"

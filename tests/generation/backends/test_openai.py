@@ -139,7 +139,7 @@ def test_what_is_asked_reaches_the_server(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_grammar_that_cannot_be_asked_for_is_refused() -> None:
-    with pytest.raises(BackendError, match="constrain: none.*dense"):
+    with pytest.raises(BackendError, match=r"constrain: none.*dense"):
         backend("http://127.0.0.1:1/v1").complete(chats(1), grammar_of("harm", TAXONOMY))
 
 
