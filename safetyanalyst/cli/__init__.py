@@ -13,6 +13,7 @@ from safetyanalyst.cli import (
     align,
     analyze,
     audit,
+    backends,
     datasets,
     explain,
     labels,
@@ -38,6 +39,7 @@ app.command("assess")(analyze.assess)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("evaluate")(learn.evaluate)
+app.command("backends")(backends.backends)
 app.add_typer(learn.train_app, name="train")
 align.align_app.command("calibrate")(labels.calibrate)
 align.align_app.command("suggest")(labels.suggest)

@@ -1,7 +1,7 @@
 """Wing B, generation: what writes harm trees and benefit trees. Nothing here knows of weights or decisions.
 
 Two protocols at two altitudes. The analyst and the pipelines know only `TreeGenerator`; a specialist that drives a language
-model knows only `TextBackend` (see `generation.specialist`, once it has one). A model that predicts trees without writing text,
+model (`generation.specialist`) knows only `TextBackend` (`generation.chats`). A model that predicts trees without writing text,
 such as the embedded one, implements `TreeGenerator` directly.
 """
 
@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import Field, JsonValue
 
 from safetyanalyst.errors import BackendError, SafetyAnalystError
+from safetyanalyst.generation.table import BACKENDS, ENTRY_POINTS, NEEDED, install_command
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import Scenario
 from safetyanalyst.taxonomy import Taxonomy
@@ -99,13 +100,6 @@ class TreeGenerator(Protocol):
         ...
 
 
-BACKENDS = {
-    "embedded": "safetyanalyst.generation.backends.embedded:load",
-    "scripted": "safetyanalyst.generation.backends.scripted:load",
-}
-ENTRY_POINTS = "safetyanalyst.backends"  # other packages add generators under this group
-
-
 def load_generator(
     backend: str, kind: TreeKind, taxonomy: Taxonomy, options: Mapping[str, JsonValue] | None = None
 ) -> TreeGenerator:
@@ -124,6 +118,10 @@ def load_generator(
         generator: object = _loader(backend)(kind, taxonomy, **(options or {}))
     except SafetyAnalystError:
         raise
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in NEEDED.get(backend, ()):
+            raise BackendError(f"backend {backend!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise BackendError(f"backend {backend!r} needs {error.name}: {install_command(backend)}") from error
     except TypeError as error:
         raise BackendError(f"backend {backend!r} does not take these options: {error}") from error
     except Exception as error:  # whatever a plug-in raises, the caller hears which backend it was

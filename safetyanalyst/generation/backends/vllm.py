@@ -1,4 +1,4 @@
-"""Specialists on vLLM, in this process: harm and benefit in one engine, each prompt with its own adapter, one shared prefix cache.
+"""Specialists on vLLM, in this process: both in one engine, each prompt with its own adapter, one shared prefix cache.
 
 The engine is made once for both specialists. Prompts go in as token ids that we made (see `lm_chats`), so no text of a scenario
 becomes a control token; what is written is held to the grammar by the engine.
@@ -67,8 +67,10 @@ class VLLMBackend:
     def complete(
         self, chats: Sequence[Chat], grammar: Grammar | None = None, sampling: Sampling | None = None
     ) -> list[Completion]:
-        """Answers every chat in one batch; see `TextBackend`. The same seed gives the same text on the same engine, mostly:
-        how sums are ordered depends on the batch."""
+        """Answers every chat in one batch; see `TextBackend`.
+
+        The same seed gives the same text only as far as the engine promises it: how it orders sums depends on the batch.
+        """
         how = sampling or Sampling()
         parameters = self._parameters(grammar, how)
         found: dict[int, Completion] = {}
