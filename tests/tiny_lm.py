@@ -96,9 +96,10 @@ def write(folder: Path, family: Family = "chatml") -> Path:
     words.save_pretrained(folder / "base")
     network.save_pretrained(folder / "base")
     for i, name in enumerate(("harm", "benefit")):
+        base = model(len(words))
         torch.manual_seed(i + 1)
         lora = LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-        get_peft_model(model(len(words)), lora).save_pretrained(folder / name)
+        get_peft_model(base, lora).save_pretrained(folder / name)
     return folder
 
 

@@ -35,23 +35,27 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
         self._matchers = [llguidance.LLMatcher(tokenizer, compiled) for _ in range(rows)]
         self._vocabulary = tokenizer.vocab_size
         self._mask = llguidance.numpy.allocate_token_bitmask(rows, tokenizer.vocab_size)
-        self._eos = frozenset(tokenizer.eos_tokens)
+        self._eos = list(tokenizer.eos_tokens)
+        self._has_ended = [False] * rows
         self._is_first = True
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """(rows, vocabulary) scores with minus infinity for what the grammar does not allow."""
         if not self._is_first:
-            for matcher, token in zip(self._matchers, input_ids[:, -1].tolist(), strict=True):
-                if not matcher.is_stopped():
-                    matcher.consume_token(token)
+            for i, token in enumerate(input_ids[:, -1].tolist()):
+                self._has_ended[i] |= token in self._eos
+                if not self._matchers[i].is_stopped():
+                    self._matchers[i].consume_token(token)
         self._is_first = False
         for i, matcher in enumerate(self._matchers):
-            if matcher.is_stopped():  # its end is written: what follows is padding
-                self._mask[i] = -1
-            else:
+            if not matcher.is_stopped():
                 llguidance.numpy.fill_next_token_bitmask(matcher, self._mask, i)
-        bits = np.unpackbits(self._mask.view(np.uint8), axis=1, bitorder="little")[:, : self._vocabulary]
-        allowed = torch.from_numpy(bits.astype(bool)).to(scores.device)
+        bits = np.unpackbits(self._mask.view(np.uint8), axis=1, bitorder="little")[:, : self._vocabulary].astype(bool)
+        for i, matcher in enumerate(self._matchers):
+            if matcher.is_stopped():  # nothing can follow but the end; and behind the end comes padding
+                bits[i] = self._has_ended[i]
+                bits[i, self._eos] = True
+        allowed = torch.from_numpy(bits).to(scores.device)
         width = scores.shape[1]
         if width > allowed.shape[1]:  # embeddings are often padded beyond the vocabulary
             allowed = torch.nn.functional.pad(allowed, (0, width - allowed.shape[1]))

@@ -32,10 +32,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_lm.write(tmp_path_factory.mktemp("models"))
 
 
+def options(models: Path) -> dict[str, Any]:
+    adapters = {name: str(models / name) for name in ("harm", "benefit")}
+    return {"model": str(models / "base"), "adapters": adapters, "batch_size": 4}
+
+
 @pytest.fixture(scope="module")
 def hf(models: Path) -> Any:
-    options = {"model": str(models / "base"), "adapters": {"harm": str(models / "harm"), "benefit": str(models / "benefit")}}
-    return load_hf("harm", TAXONOMY, **options, batch_size=4)._backend  # type: ignore[arg-type]
+    return load_hf("harm", TAXONOMY, **options(models))._backend
 
 
 @pytest.fixture(scope="module", params=["hf", "openai"])
@@ -128,10 +132,7 @@ def test_each_chat_is_answered_by_its_adapter(hf: Any) -> None:
 
 
 def test_both_specialists_share_one_model(models: Path, hf: Any) -> None:
-    options: dict[str, Any] = {
-        "model": str(models / "base"), "adapters": {"harm": str(models / "harm"), "benefit": str(models / "benefit")}, "batch_size": 4,
-    }  # fmt: skip
-    other = load_hf("benefit", TAXONOMY, **options, adapter="benefit")
+    other = load_hf("benefit", TAXONOMY, **options(models), adapter="benefit")
     assert other._backend._network is hf._network  # type: ignore[attr-defined]
 
 
