@@ -2,8 +2,8 @@
 
     python benchmarks/tokens.py [--trees FILE] [--json]
 
-Without a file the trees are drawn in the shape that the paper reports (10 stakeholders, 3 to 10 actions of each, 3 to 7 effects of
-each action). A file holds teacher trees, or published ones, as JSON lines; it then gives its own shape.
+Without a file the trees are drawn in the shape that the paper reports (10 stakeholders, 3 to 10 actions of each, 3 to 7 effects
+of each action). A file holds teacher trees, or published ones, as JSON lines; it then gives its own shape.
 
 Sequential tokens are those that have to wait for one another: all of a tree that is written whole; of one that is written by
 stakeholder, the list of names and the longest line.
@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from safetyanalyst.generation.dense import to_dense  # noqa: E402
-from safetyanalyst.generation.notation import from_row_list, to_json, to_published, to_rows  # noqa: E402
-from safetyanalyst.generation.parsing import pair_from_json  # noqa: E402
-from safetyanalyst.taxonomy import Taxonomy, load_taxonomy  # noqa: E402
-from safetyanalyst.trees import TREE_KINDS, Action, Effect, Stakeholder, Tree, TreeKind  # noqa: E402
+from safetyanalyst.generation.dense import to_dense
+from safetyanalyst.generation.notation import from_row_list, to_json, to_published, to_rows
+from safetyanalyst.generation.parsing import pair_from_json
+from safetyanalyst.taxonomy import Taxonomy, load_taxonomy
+from safetyanalyst.trees import TREE_KINDS, Action, Effect, Stakeholder, Tree, TreeKind
 
 TOKENIZERS = {
     "tekken (131k, byte-level BPE)": "tekken_240911.json",
@@ -106,9 +106,10 @@ def measured(trees: list[Tree], taxonomy: Taxonomy) -> list[Row]:
             count("\n".join(line.partition("|")[0] for line in lines)) + max(count(line.partition("|")[2]) for line in lines)
             for lines in (text.split("\n") for text in dense)
         )
-        per = [total / n for total in totals]
-        ratio = totals[0] / totals[3]
-        found.append(Row(label, *per, ratio, totals[3] / len(trees), sequential / totals[3]))
+        published_json, our_json, of_rows, of_dense = totals
+        per_tree, share = of_dense / len(trees), sequential / of_dense
+        ratio = published_json / of_dense
+        found.append(Row(label, published_json / n, our_json / n, of_rows / n, of_dense / n, ratio, per_tree, share))
     return found
 
 

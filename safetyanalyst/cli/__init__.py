@@ -20,6 +20,7 @@ from safetyanalyst.cli import (
     learn,
     policies,
     policy_review,
+    prompts,
     report,
     taxonomies,
 )
@@ -49,6 +50,7 @@ policies.policy_app.command("diff")(policy_review.diff)
 policies.policy_app.command("test")(policy_review.run_suite)
 app.add_typer(datasets.dataset_app, name="dataset")
 app.add_typer(policies.policy_app, name="policy")
+app.add_typer(prompts.prompts_app, name="prompts")
 app.add_typer(taxonomies.taxonomy_app, name="taxonomy")
 
 

@@ -11,6 +11,7 @@ from safetyanalyst.generation.grammar import Grammar
 from safetyanalyst.records import Record
 
 Constraint = Literal["lark", "gbnf", "regex", "json_schema"]
+Wrap = Literal["chat", "none"]
 Finish = Literal["stop", "length", "error"]
 
 
@@ -32,10 +33,13 @@ class Chat(Record):
     Attributes:
         turns: In order; the last one is the user's.
         adapter: Which adapter answers, where a backend has several on one base; none when empty.
+        wrap: "chat" puts the turns into the chat template of the model; "none" gives it the contents as they stand. A server
+            that only knows chats wraps all the same.
     """
 
     turns: tuple[Turn, ...]
     adapter: str = ""
+    wrap: Wrap = "chat"
 
 
 class Sampling(Record):

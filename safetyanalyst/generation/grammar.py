@@ -24,8 +24,8 @@ from safetyanalyst.records import Record
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TreeKind
 
-Form = Literal["dense", "rows", "json"]
-"""How a tree is written: the dense notation, the rows, or our JSON."""
+Form = Literal["dense", "rows", "json", "published"]
+"""How a tree is written: the dense notation, the rows, our JSON, or the published JSON."""
 Part = Literal["tree", "stakeholders", "actions"]
 """What is written: a whole tree; the names of its stakeholders, one a line; or what follows `name|` on the line of one."""
 Words = Literal["none", "free"]
@@ -99,8 +99,10 @@ def grammar_of(
     limits = bounds or Bounds()
     if part != "tree" and form != "dense":
         raise ValueError(f"{part} are written in the dense notation, not as {form}")
-    if form == "json":
-        return Grammar(form=form, json_schema=json.dumps(_schema(kind, taxonomy, limits, words, evidence)))
+    if form in ("json", "published"):
+        ours = _schema(kind, taxonomy, limits, words, evidence)
+        schema = ours if form == "json" else _published_schema(kind, taxonomy, limits)
+        return Grammar(form=form, json_schema=json.dumps(schema))
     pieces = (_Pieces(it, kind, taxonomy, limits, words, evidence) for it in (_REGEX, _GBNF))
     regex, gbnf = (it.row() if form == "rows" else it.line(part) for it in pieces)
     n = limits.stakeholders * (limits.actions if form == "rows" else 1)
@@ -210,6 +212,22 @@ def _schema(kind: TreeKind, taxonomy: Taxonomy, bounds: Bounds, words: Words, ev
     action |= {"evidence": steps, "effects": _array(_object(effect), 1, bounds.effects)}
     stakeholder = {"name": text, "actions": _array(_object(action), 1, bounds.actions)}
     return _object({"stakeholders": _array(_object(stakeholder), 0, bounds.stakeholders)})
+
+
+def _published_schema(kind: TreeKind, taxonomy: Taxonomy, bounds: Bounds) -> dict[str, Any]:
+    """JSON Schema of the published form, whose benefits are named in free words."""
+    text = {"type": "string", "minLength": 1, "maxLength": bounds.letters, "pattern": f"^[{_SCRIPTS}][{_INNER}]*$"}
+    named = {"enum": [taxonomy.published_action(it) for it in taxonomy.actions(kind)]}
+    effect = {
+        "effect": {"enum": [it.numbered for it in taxonomy.effects(kind)]},
+        "immediacy": {"type": "boolean"},
+        "extent": {"enum": [it.name.capitalize() for it in taxonomy.extents]},
+        "likelihood": {"enum": [it.name.capitalize() for it in taxonomy.likelihoods]},
+    }
+    action = {"action": named if kind == "harm" else text, "effects": _array(_object(effect), 1, bounds.effects)}
+    side = "harms" if kind == "harm" else "benefits"
+    stakeholder = {"stakeholder": text, side: _array(_object(action), 1, bounds.actions)}
+    return _array(_object(stakeholder), 0, bounds.stakeholders)
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

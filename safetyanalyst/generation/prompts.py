@@ -18,8 +18,9 @@ from safetyanalyst.generation.grammar import Bounds, Evidence, Form, Words
 from safetyanalyst.generation.notation import letters_of
 from safetyanalyst.generation.quoting import defused, quoted
 from safetyanalyst.generation.scenes import Passage, fitted, passages_of
+from safetyanalyst.generation.templates import Template, load_templates
 from safetyanalyst.records import Record
-from safetyanalyst.scenarios import Scenario
+from safetyanalyst.scenarios import Prompt, Scenario
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import Defect, TreeKind
 
@@ -36,6 +37,7 @@ class PromptStyle(Record):
         words: Whether actions carry free words.
         bounds: How much a tree may hold.
         budget: Tokens of the quoted scenario, at most; what does not fit is left out from the middle and recorded.
+        templates: Template file of others, in place of our wording; it knows prompts only, and is not put into a chat.
     """
 
     form: Form = "dense"
@@ -43,6 +45,7 @@ class PromptStyle(Record):
     words: Words = "none"
     bounds: Bounds = Bounds()
     budget: Annotated[int, Field(ge=64)] = 6000
+    templates: str = ""
 
 
 class Prompted(NamedTuple):
@@ -68,9 +71,16 @@ class Prompter:
     ) -> None:
         self.kind, self.taxonomy, self.style, self._count, self._adapter = kind, taxonomy, style, count, adapter
         self._system = "\n\n".join(_system(kind, taxonomy, style))
+        self._template = load_templates(style.templates).of(kind) if style.templates else None
+
+    def knows(self, scenario: Scenario) -> bool:
+        """Whether there are words for a scenario of this type: a template of others has them for prompts only."""
+        return self._template is None or isinstance(scenario, Prompt)
 
     def tree(self, scenario: Scenario) -> Prompted:
-        """Asks for the whole tree."""
+        """Asks for the whole tree of a scenario that it knows."""
+        if self._template is not None:
+            return self._filled(self._template, scenario)
         return self._asked(scenario, f"Write the {self.kind} tree.")
 
     def stakeholders(self, scenario: Scenario) -> Prompted:
@@ -81,6 +91,11 @@ class Prompter:
         """Asks for what stands behind the name of one stakeholder."""
         name = defused(" ".join(stakeholder.split()))
         return self._asked(scenario, f"Write only what follows {name}| on the line of this stakeholder.")
+
+    def _filled(self, template: Template, scenario: Scenario) -> Prompted:
+        kept = fitted(passages_of(scenario), self.style.budget, self._count)
+        content = template.filled(defused(kept.passages[0].text))
+        return Prompted(Chat(turns=(Turn(role="user", content=content),), adapter=self._adapter, wrap="none"), kept.defects)
 
     def _asked(self, scenario: Scenario, wanted: str) -> Prompted:
         whole = passages_of(scenario)
@@ -190,8 +205,23 @@ def _json(kind: TreeKind, taxonomy: Taxonomy, words: Words) -> str:
     )
 
 
+def _published(kind: TreeKind, taxonomy: Taxonomy, words: Words) -> str:
+    side = "harms" if kind == "harm" else "benefits"
+    action = f'"{taxonomy.published_action(taxonomy.actions(kind)[0])}"' if kind == "harm" else "what is done, in free words"
+    return (
+        f'Write a JSON list: [{{"stakeholder": who, "{side}": [{{"action": {action}, "effects": [{{"effect": '
+        f'"{taxonomy.effects(kind)[0].numbered}", "immediacy": true or false, "extent": name, "likelihood": name}}]}}]}}]. '
+        "An empty list says that there is nothing to say. Write nothing else."
+    )
+
+
 _END = "Write - alone if there is nothing to say. Write nothing else."
-_FORMS: dict[Form, Callable[[TreeKind, Taxonomy, Words], str]] = {"dense": _dense, "rows": _rows, "json": _json}
+_FORMS: dict[Form, Callable[[TreeKind, Taxonomy, Words], str]] = {
+    "dense": _dense,
+    "rows": _rows,
+    "json": _json,
+    "published": _published,
+}
 
 
 def _number(kind: TreeKind, taxonomy: Taxonomy) -> str:

@@ -53,6 +53,8 @@ class Asking(Record):
     def _parts_are_dense(self) -> Self:
         if self.plan == "by_stakeholder" and self.style.form != "dense":
             raise ValueError("the plan by_stakeholder writes the dense form")
+        if self.plan == "by_stakeholder" and self.style.templates:
+            raise ValueError("the plan by_stakeholder has no templates of others")
         return self
 
 
@@ -119,8 +121,15 @@ class Specialist:
 
     def generate(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         """One tree for every scenario, in order; see `TreeGenerator`."""
-        if self._asking.plan == "by_stakeholder":
-            return self._by_stakeholder(scenarios)
+        known = [it for it in scenarios if self._prompter.knows(it)]
+        answers = iter(self._by_stakeholder(known) if self._asking.plan == "by_stakeholder" else self._in_one_go(known))
+        return [next(answers) if self._prompter.knows(it) else self._unfamiliar(it) for it in scenarios]
+
+    def _unfamiliar(self, scenario: Scenario) -> Generation:
+        defect = Defect(code="unfamiliar_input", path=self.kind, found=f"the template has no words for a {scenario.type}")
+        return self._generation(scenario, Parsed(tree=None, defects=(defect,)), (), (), "")
+
+    def _in_one_go(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         prompted = [self._prompter.tree(it) for it in scenarios]
         jobs = [
             _Job(i, it.chat, self._grammar(scenario, "tree"), self._read)

@@ -16,7 +16,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from safetyanalyst.generation.dense import from_dense, to_dense
 from safetyanalyst.generation.grammar import Bounds, Evidence, Form, Grammar, Words, grammar_of
-from safetyanalyst.generation.notation import to_json, to_rows
+from safetyanalyst.generation.notation import to_json, to_published, to_rows
 from safetyanalyst.generation.parsing import Parsed, parse_tree
 from safetyanalyst.taxonomy import load_taxonomy
 from safetyanalyst.trees import TREE_KINDS, Action, Stakeholder, Tree, TreeKind
@@ -93,9 +93,10 @@ def test_whatever_a_model_that_knows_nothing_writes_is_read(
         assert evidence == "steps" or not any(leaf.action.evidence for leaf in parsed.tree.leaves())
 
 
+@pytest.mark.parametrize("form", ["json", "published"])
 @pytest.mark.parametrize("kind", TREE_KINDS)
-def test_json_by_a_model_that_knows_nothing_is_read(kind: TreeKind) -> None:
-    grammar = grammar_of(kind, TAXONOMY, form="json", bounds=Bounds(stakeholders=2, actions=2, effects=2, letters=6))
+def test_json_by_a_model_that_knows_nothing_is_read(kind: TreeKind, form: Form) -> None:
+    grammar = grammar_of(kind, TAXONOMY, form=form, bounds=Bounds(stakeholders=2, actions=2, effects=2, letters=6))
     compiled = LLMatcher.grammar_from_json_schema(grammar.json_schema or "", overrides={"whitespace_flexible": False})
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -126,8 +127,9 @@ def test_parts_have_one_form() -> None:
 def test_the_empty_tree_may_be_written(form: Form) -> None:
     grammar = grammar_of("harm", TAXONOMY, form=form)
     empty = Tree(kind="harm", stakeholders=())
-    if form == "json":
-        jsonschema.validate(to_json(empty), json.loads(grammar.json_schema or ""))
+    if form in ("json", "published"):
+        written = to_json(empty) if form == "json" else to_published(empty, TAXONOMY)
+        jsonschema.validate(written, json.loads(grammar.json_schema or ""))
     else:
         assert re.fullmatch(grammar.regex or "", "-")
         assert from_dense("-", "harm", TAXONOMY) == Parsed(tree=empty)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from safetyanalyst.errors import BackendError
-from safetyanalyst.generation.chats import Chat, Turn
+from safetyanalyst.generation.chats import Chat, Turn, Wrap
 from safetyanalyst.generation.quoting import defused
 
 
@@ -26,19 +26,26 @@ def chat_ids(tokenizer: Any, chat: Chat) -> list[int]:
         BackendError: The tokenizer's template leaves a content out, or changes it.
     """
     marks = [f"\ue000{secrets.token_hex(8)}\ue001" for _ in chat.turns]
-    rest = _rendered(
-        tokenizer, [turn.model_copy(update={"content": mark}) for turn, mark in zip(chat.turns, marks, strict=True)]
-    )
+    marked = [turn.model_copy(update={"content": mark}) for turn, mark in zip(chat.turns, marks, strict=True)]
+    rest = _rendered(tokenizer, marked, chat.wrap)
     ids: list[int] = []
     for turn, mark in zip(chat.turns, marks, strict=True):
         before, found, rest = rest.partition(mark)
         if not found or mark in rest:
             raise BackendError(f"the chat template of this model does not show the {turn.role}'s turn as it is, once")
-        ids += tokenizer.encode(before, add_special_tokens=False) + _content_ids(tokenizer, turn.content.strip())
-    return ids + tokenizer.encode(rest, add_special_tokens=False)
+        ids += tokenizer.encode(before, add_special_tokens=False) + _content_ids(tokenizer, _said(turn.content, chat.wrap))
+    ids += tokenizer.encode(rest, add_special_tokens=False)
+    return ids
 
 
-def _rendered(tokenizer: Any, turns: Sequence[Turn]) -> str:
+def _said(content: str, wrap: Wrap) -> str:
+    """Templates trim what they wrap."""
+    return content.strip() if wrap == "chat" else content
+
+
+def _rendered(tokenizer: Any, turns: Sequence[Turn], wrap: Wrap) -> str:
+    if wrap == "none":
+        return (tokenizer.bos_token or "") + "\n\n".join(turn.content for turn in turns)
     if not tokenizer.chat_template:
         # a base model: plain paragraphs, and the mark that begins a text where the tokenizer has one
         return (tokenizer.bos_token or "") + "\n\n".join(turn.content for turn in turns) + "\n\n"

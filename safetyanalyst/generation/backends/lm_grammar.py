@@ -19,10 +19,10 @@ from safetyanalyst.generation.chats import Constraint, constraint_of
 from safetyanalyst.generation.grammar import Grammar
 
 HONOURED: tuple[Constraint, ...] = ("lark", "json_schema", "regex")
-_COMPACT = {"whitespace_flexible": False}  # free white space is where models run away
+_COMPACT: Any = {"whitespace_flexible": False}  # free white space is where models run away
 
 
-class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
+class GrammarProcessor(LogitsProcessor):
     """Masks the logits of a batch whose rows all write the same language.
 
     Args:
