@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from safetyanalyst.cli.common import note
-
 prompts_app = typer.Typer(no_args_is_help=True, help="Prompt templates of others.")
 
 
@@ -20,6 +18,7 @@ def import_prompts(
     """Read the published specialists' prompts from a checkout, without running any of it."""
     from safetyanalyst.generation.templates import dumped, import_templates
     from safetyanalyst.pipelines.drafts import whole
+    from safetyanalyst.report.terminal import plain
     from safetyanalyst.trees import TREE_KINDS
 
     templates = import_templates(checkout)
@@ -28,4 +27,5 @@ def import_prompts(
     for kind in TREE_KINDS:
         template = templates.of(kind)
         place = template.source.partition(", sha256")[0]
-        note(f"{kind}: {len(template.before)} characters before the text and {len(template.after)} behind it, from {place}")
+        lengths = f"{len(template.before)} characters before the text and {len(template.after)} behind it"
+        typer.echo(plain(f"{kind}: {lengths}, from {place}"))
