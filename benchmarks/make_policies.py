@@ -24,7 +24,7 @@ from safetyanalyst.policy import Policy, ReviewBand, dump_policy, load_policy
 from safetyanalyst.taxonomy import load_taxonomy
 
 REVIEWED, MISSED = 0.10, 0.05  # shares
-VERSION = "3"  # counted up with every fit that ships
+VERSION = "4"  # counted up with every fit that ships
 REPLICATES = 200  # refits on resampled rows, for the intervals of the weights
 FLOOR = 0.25  # of every action: where labels say little, an action is not to be free of charge
 RIDGE = 0.003  # no weight is left where it happened to start, or at 0 or 1 for want of rows
