@@ -335,8 +335,8 @@ def test_a_pin_holds_through_the_whole_line(tmp_path: Path) -> None:
         ({"review_band/below": {"floor": 0.05}}, {"review_band": {"below": 0.0}}, False),
         ({"on_missing": {"floor": "block"}}, {"on_missing": "block"}, True),
         ({"on_missing": {"floor": "block"}}, {"on_missing": "review"}, False),
-        ({"harm/extent/*": {"ceiling": 0.85}}, {"weights": {"harm/extent/*": "x0.9"}}, True),  # the top, 1, is no matter
-        ({"harm/extent/*": {"ceiling": 0.85}}, {"weights": {"harm/extent/substantial": 0.86}}, False),
+        ({"harm/extent/*": {"ceiling": 0.9}}, {"weights": {"harm/extent/*": "x0.9"}}, True),  # the top, 1, is no matter
+        ({"harm/extent/*": {"ceiling": 0.9}}, {"weights": {"harm/extent/substantial": 0.95}}, False),
         ({"*": {"floor": 0.0}}, {"weights": {"*": 0}}, True),
     ],
 )

