@@ -81,8 +81,8 @@ def model(vocabulary: int, window: int = 4096) -> Any:
     """A random Llama of some 100,000 parameters."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=window, tie_word_embeddings=True, initializer_range=0.2,
+        vocab_size=vocabulary, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=window, tie_word_embeddings=True, initializer_range=0.2,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval()
 

@@ -68,7 +68,7 @@ class Completion(Record):
         prompt_tokens: Read, 0 when the backend does not count.
         cached_tokens: Of these, taken from a cache.
         completion_tokens: Written.
-        attempts: How many times the model was asked.
+        attempts: How many times the model was asked; 0 when a cache remembered the answer.
         seconds: From asking to answer; of a batch, each has the time of the whole batch.
     """
 
@@ -90,14 +90,16 @@ class TextBackend(Protocol):
         name: Of the backend.
         model: Which model answers.
         constraints: The descriptions of a grammar that it holds the model to; with none of those a grammar is refused.
+        fingerprint: Whatever else decides an answer: where the model is, its adapters, further settings.
     """
 
     name: str
     model: str
     constraints: frozenset[Constraint]
+    fingerprint: str
 
     def count(self, text: str) -> int:
-        """Tokens of a text; an upper estimate where the tokenizer is not at hand."""
+        """Tokens of a text; an estimate where the tokenizer is not at hand."""
         ...
 
     def complete(

@@ -151,7 +151,7 @@ class _Pieces:
         more = self._times(self._join(self._literal("|"), action), 0, self._bounds.actions - 1)
         actions = self._join(action, more)
         if part == "actions":
-            return self._choice(self._literal("-"), actions)
+            return actions
         return self._join(self._name(), self._literal("|"), actions)
 
     def row(self) -> str:
@@ -198,15 +198,19 @@ class _Pieces:
 
 def _schema(kind: TreeKind, taxonomy: Taxonomy, bounds: Bounds, words: Words, evidence: Evidence) -> dict[str, Any]:
     """JSON Schema of our JSON form, in the subset that servers take: all keys required, none besides."""
-    text = {"type": "string", "minLength": 1, "maxLength": bounds.letters, "pattern": f"^[{_SCRIPTS}][{_INNER}]*$"}
+    text = _name_schema(bounds)
     effect = {
-        "effect": {"enum": [it.name for it in taxonomy.effects(kind)]},
-        "immediacy": {"enum": ["immediate", "downstream"]},
-        "extent": {"enum": [it.name for it in taxonomy.extents]},
-        "likelihood": {"enum": [it.name for it in taxonomy.likelihoods]},
+        "effect": {"type": "string", "enum": [it.name for it in taxonomy.effects(kind)]},
+        "immediacy": {"type": "string", "enum": ["immediate", "downstream"]},
+        "extent": {"type": "string", "enum": [it.name for it in taxonomy.extents]},
+        "likelihood": {"type": "string", "enum": [it.name for it in taxonomy.likelihoods]},
     }
-    steps = {"type": "array", "items": {"type": "integer"}, "maxItems": _MAX_STEPS if evidence == "steps" else 0}
-    action: dict[str, Any] = {"action": {"enum": [it.name for it in taxonomy.actions(kind)]}}
+    steps = {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": 999},
+        "maxItems": _MAX_STEPS if evidence == "steps" else 0,
+    }
+    action: dict[str, Any] = {"action": {"type": "string", "enum": [it.name for it in taxonomy.actions(kind)]}}
     if words == "free":
         action["description"] = text
     action |= {"evidence": steps, "effects": _array(_object(effect), 1, bounds.effects)}
@@ -216,18 +220,23 @@ def _schema(kind: TreeKind, taxonomy: Taxonomy, bounds: Bounds, words: Words, ev
 
 def _published_schema(kind: TreeKind, taxonomy: Taxonomy, bounds: Bounds) -> dict[str, Any]:
     """JSON Schema of the published form, whose benefits are named in free words."""
-    text = {"type": "string", "minLength": 1, "maxLength": bounds.letters, "pattern": f"^[{_SCRIPTS}][{_INNER}]*$"}
-    named = {"enum": [taxonomy.published_action(it) for it in taxonomy.actions(kind)]}
+    text = _name_schema(bounds)
+    named = {"type": "string", "enum": [taxonomy.published_action(it) for it in taxonomy.actions(kind)]}
     effect = {
-        "effect": {"enum": [it.numbered for it in taxonomy.effects(kind)]},
+        "effect": {"type": "string", "enum": [it.numbered for it in taxonomy.effects(kind)]},
         "immediacy": {"type": "boolean"},
-        "extent": {"enum": [it.name.capitalize() for it in taxonomy.extents]},
-        "likelihood": {"enum": [it.name.capitalize() for it in taxonomy.likelihoods]},
+        "extent": {"type": "string", "enum": [it.name.capitalize() for it in taxonomy.extents]},
+        "likelihood": {"type": "string", "enum": [it.name.capitalize() for it in taxonomy.likelihoods]},
     }
     action = {"action": named if kind == "harm" else text, "effects": _array(_object(effect), 1, bounds.effects)}
     side = "harms" if kind == "harm" else "benefits"
     stakeholder = {"stakeholder": text, side: _array(_object(action), 1, bounds.actions)}
     return _array(_object(stakeholder), 0, bounds.stakeholders)
+
+
+def _name_schema(bounds: Bounds) -> dict[str, Any]:
+    """A name. Its length stands in the pattern: engines that take a pattern may not look at `maxLength`."""
+    return {"type": "string", "pattern": f"^[{_SCRIPTS}][{_INNER}]{{0,{bounds.letters - 1}}}$"}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

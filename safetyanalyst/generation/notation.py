@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from string import ascii_lowercase
 from typing import NamedTuple
 
 from safetyanalyst.errors import ConfigError
@@ -104,7 +105,7 @@ class _Writer:
 
 def letters_of(levels: tuple[Level, ...]) -> dict[str, str]:
     """Letter -> level: the first letters where they tell the levels apart, else a, b, c."""
-    first = {level.name[0]: level.name for level in levels if level.name[0].isalpha()}
+    first = {level.name[0]: level.name for level in levels if level.name[0] in ascii_lowercase}
     if len(first) == len(levels):
         return first
     return {chr(ord("a") + i): level.name for i, level in enumerate(levels)}

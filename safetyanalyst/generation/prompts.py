@@ -7,7 +7,7 @@ wanted. Everything up to that last line is the same whether a whole tree is aske
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
@@ -87,10 +87,14 @@ class Prompter:
         """Asks for the names of the stakeholders."""
         return self._asked(scenario, f"Write only the names of the stakeholders of the {self.kind} tree, one a line.")
 
-    def actions(self, scenario: Scenario, stakeholder: str) -> Prompted:
-        """Asks for what stands behind the name of one stakeholder."""
-        name = defused(" ".join(stakeholder.split()))
-        return self._asked(scenario, f"Write only what follows {name}| on the line of this stakeholder.")
+    def actions(self, scenario: Scenario, stakeholders: Sequence[str], at: int) -> Prompted:
+        """Asks for what stands behind the name of one stakeholder of a list.
+
+        The names were written by a model that has read the scenario, so they are quoted like the scenario itself.
+        """
+        listed = "\n".join(quoted(" ".join(name.split())) for name in stakeholders)
+        wanted = f"Write only what follows the name and the bar on the line of stakeholder {at + 1} of this list."
+        return self._asked(scenario, f"The stakeholders:\n{listed}\n\n{wanted}")
 
     def _filled(self, template: Template, scenario: Scenario) -> Prompted:
         kept = fitted(passages_of(scenario), self.style.budget, self._count)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from safetyanalyst.generation.quoting import quoted
 from safetyanalyst.scenarios import Exchange, Message, Scenario, Step, Trajectory, text_of
 from safetyanalyst.trees import Defect
 
@@ -52,10 +53,10 @@ def fitted(passages: Sequence[Passage], budget: int, count: Callable[[str], int]
 
     Args:
         passages: At least one.
-        budget: Tokens.
+        budget: Tokens of the passages as they are quoted.
         count: Tokens of a text.
     """
-    lengths = [count(it.text) + _TITLE for it in passages]
+    lengths = [_tokens(it, count) for it in passages]
     if sum(lengths) <= budget:
         return Fitted(tuple(passages), ())
     kept = _kept(lengths, budget)
@@ -68,7 +69,7 @@ def fitted(passages: Sequence[Passage], budget: int, count: Callable[[str], int]
                 shown.append(Passage("(steps are left out here)", "", ""))
             defects.append(Defect(code="elided_input", path=passage.path, found=f"left out, {len(passage.text)} characters"))
             continue
-        cut = _cut(passage, cap, lengths[i])
+        cut = _cut(passage, cap, lengths[i], count)
         left_out = len(passage.text) - len(cut.text)
         if cut is not passage:
             defects.append(
@@ -117,11 +118,23 @@ def _cap(lengths: Sequence[int], budget: int) -> int:
     return low
 
 
-def _cut(passage: Passage, cap: int, length: int) -> Passage:
-    """The passage without its middle, so that about `cap` of its `length` tokens are left."""
+def _tokens(passage: Passage, count: Callable[[str], int]) -> int:
+    return count(quoted(passage.text)) + _TITLE
+
+
+def _cut(passage: Passage, cap: int, length: int, count: Callable[[str], int]) -> Passage:
+    """The passage without its middle, so that at most `cap` of its `length` tokens are left."""
     if length <= cap:
         return passage
     room = int(len(passage.text) * max(cap - 2 * _TITLE, 1) / length)  # the note of what is left out takes tokens as well
+    cut = _without_middle(passage, room)
+    while room > 1 and _tokens(cut, count) > cap:  # its ends hold more tokens than its middle
+        room //= 2
+        cut = _without_middle(passage, room)
+    return cut
+
+
+def _without_middle(passage: Passage, room: int) -> Passage:
     head = int(room * _HEAD)
     tail = room - head
     gone = len(passage.text) - room

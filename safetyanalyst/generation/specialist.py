@@ -7,6 +7,7 @@ there on. An answer that never comes is a record without a tree: missing, never 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple, Self, TypeVar
 
@@ -16,7 +17,7 @@ from safetyanalyst.errors import BackendError
 from safetyanalyst.generation import Generation
 from safetyanalyst.generation.chats import Chat, Completion, Sampling, TextBackend, constraint_of
 from safetyanalyst.generation.dense import from_dense
-from safetyanalyst.generation.grammar import Grammar, Part, grammar_of
+from safetyanalyst.generation.grammar import Evidence, Grammar, Part, grammar_of
 from safetyanalyst.generation.parsed import Parsed, shortened
 from safetyanalyst.generation.parsing import parse_tree
 from safetyanalyst.generation.prompts import Prompted, Prompter, PromptStyle, evidence_of
@@ -132,7 +133,7 @@ class Specialist:
     def _in_one_go(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         prompted = [self._prompter.tree(it) for it in scenarios]
         jobs = [
-            _Job(i, it.chat, self._grammar(scenario, "tree"), self._read)
+            _Job(i, it.chat, self._grammar(evidence_of(scenario), "tree"), self._read)
             for i, (scenario, it) in enumerate(zip(scenarios, prompted, strict=True))
         ]
         answers = self._ask(jobs)
@@ -146,15 +147,16 @@ class Specialist:
     def _by_stakeholder(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         prompted = [self._prompter.stakeholders(it) for it in scenarios]
         jobs = [
-            _Job(i, it.chat, self._grammar(scenario, "stakeholders"), self._read_names)
+            _Job(i, it.chat, self._grammar(evidence_of(scenario), "stakeholders"), self._read_names)
             for i, (scenario, it) in enumerate(zip(scenarios, prompted, strict=True))
         ]
         listed = self._ask(jobs)
         lines: list[_Job] = []
         for i, (scenario, answer) in enumerate(zip(scenarios, listed, strict=True)):
-            for name in _names(answer.parsed.tree):
-                chat = self._prompter.actions(scenario, name).chat
-                lines.append(_Job(i, chat, self._grammar(scenario, "actions"), self._reader(name)))
+            names = _names(answer.parsed.tree)
+            for at, name in enumerate(names):
+                chat = self._prompter.actions(scenario, names, at).chat
+                lines.append(_Job(i, chat, self._grammar(evidence_of(scenario), "actions"), self._reader(name)))
         answered: list[list[_Answer]] = [[] for _ in scenarios]
         for job, answer in zip(lines, self._ask(lines), strict=True):
             answered[job.at].append(answer)
@@ -171,6 +173,8 @@ class Specialist:
         lost = names.tree.lost + sum(1 if tree is None else tree.lost for tree in trees)
         tree = None if trees.count(None) == len(trees) else Tree(kind=self.kind, stakeholders=stakeholders, lost=lost)
         defects = (*names.defects, *(it for answer in answered for it in answer.parsed.defects))
+        if tree is not None and not any(True for _ in tree.leaves()):  # people were named, and nothing was said of them
+            tree, defects = None, (*defects, Defect(code="empty_list", path=self.kind))
         lines = zip(_names(names.tree), answered, strict=True)
         text = "\n".join(_line(name, answer.last.text) for name, answer in lines)
         return self._generation(scenario, Parsed(tree=tree, defects=defects), prompted.defects, taken, text)
@@ -178,20 +182,27 @@ class Specialist:
     def _read_names(self, text: str) -> Parsed:
         """Names, one a line, as a tree of stakeholders without actions; each once, and no more than there may be."""
         lines = list(dict.fromkeys(line for row in text.splitlines() if (line := row.strip())))
-        if not lines or any("|" in line or line.startswith(("?", ">")) for line in lines):
-            return _unread(self.kind, "invalid_syntax" if lines else "empty_output", text)
         if lines == ["-"]:
             return from_dense("-", self.kind, self.taxonomy)
+        if not lines or not all(map(self._is_name, lines)):
+            return _unread(self.kind, "invalid_syntax" if lines else "empty_output", text)
         most = self._asking.style.bounds.stakeholders
         parsed = from_dense("\n".join(f"{line}|-" for line in lines[:most]), self.kind, self.taxonomy)
         if len(lines) > most and parsed.tree is not None:
             return _losing(parsed, Defect(code="truncated", path=self.kind, found=f"{len(lines)} stakeholders"))
         return parsed
 
+    def _is_name(self, line: str) -> bool:
+        """Whether a line is a name as the grammar has it: prose, markup and whole trees are none."""
+        names = self._grammar("none", "stakeholders").regex or ""
+        return line != "-" and re.fullmatch(names, line) is not None and not line.endswith((".", "!"))
+
     def _reader(self, name: str) -> Callable[[str], Parsed]:
         def read(text: str) -> Parsed:
             if not text.strip():
                 return _unread(self.kind, "empty_output", text)
+            if text.strip() == "-":
+                return _unread(self.kind, "empty_list", name)
             return from_dense(_line(name, text), self.kind, self.taxonomy)
 
         return read
@@ -225,10 +236,17 @@ class Specialist:
 
     def _taken(self, job: _Job, completion: Completion, before: _Answer | None) -> _Answer:
         parsed = self._parsed(job, completion)
-        now = _Answer(parsed, completion, completion.attempts, completion.prompt_tokens, completion.completion_tokens)
+        is_new = completion.attempts > 0  # what a cache remembered was paid for by somebody else
+        tokens = (completion.prompt_tokens, completion.completion_tokens) if is_new else (0, 0)
+        now = _Answer(parsed, completion, completion.attempts, *tokens)
         if before is None:
             return now
+        if (
+            parsed.tree is not None and not parsed.tree.stakeholders
+        ):  # a model that would not answer, and then has nothing to say
+            parsed = _unread(self.kind, "empty_list", completion.text)
         return now._replace(
+            parsed=parsed.model_copy(update={"defects": (*before.parsed.defects, *parsed.defects)}),
             attempts=before.attempts + now.attempts,
             prompt_tokens=before.prompt_tokens + now.prompt_tokens,
             completion_tokens=before.completion_tokens + now.completion_tokens,
@@ -238,15 +256,21 @@ class Specialist:
         if completion.finish == "error":
             return _unread(self.kind, "generation_failed", completion.error)
         parsed = job.read(completion.text)
-        if completion.finish == "length":
+        if completion.finish == "length" or not self._is_held(job.grammar, completion.text):
             return _losing(parsed, Defect(code="truncated", path=self.kind, found=shortened(completion.text[-40:])))
         return parsed
+
+    def _is_held(self, grammar: Grammar, text: str) -> bool:
+        """Whether a backend that holds its model to a grammar has done so: engines have ended texts in their middle."""
+        if grammar.regex is None or not constraint_of(grammar, tuple(sorted(self._backend.constraints))):
+            return True
+        return re.fullmatch(grammar.regex, text) is not None
 
     def _read(self, text: str) -> Parsed:
         return parse_tree(text, self.kind, self.taxonomy)
 
-    def _grammar(self, scenario: Scenario, part: Part) -> Grammar:
-        style, evidence = self._asking.style, evidence_of(scenario)
+    def _grammar(self, evidence: Evidence, part: Part) -> Grammar:
+        style = self._asking.style
         key = (evidence, part)
         if key not in self._grammars:
             self._grammars[key] = grammar_of(
@@ -282,7 +306,9 @@ def _line(name: str, text: str) -> str:
     return text.strip() if text.strip().startswith(f"{name}|") else f"{name}|{text.strip()}"
 
 
-def _unread(kind: TreeKind, code: Literal["generation_failed", "invalid_syntax", "empty_output"], found: str) -> Parsed:
+def _unread(
+    kind: TreeKind, code: Literal["generation_failed", "invalid_syntax", "empty_output", "empty_list"], found: str
+) -> Parsed:
     return Parsed(tree=None, defects=(Defect(code=code, path=kind, found=shortened(found)),))
 
 

@@ -102,32 +102,55 @@ def import_templates(checkout: Path) -> Templates:
 
 
 def _functions(path: Path) -> Iterator[tuple[ast.FunctionDef, TreeKind]]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):
-        return  # no Python, so not what is looked for
     kinds = {name: kind for kind, name in _FUNCTIONS.items()}
-    for node in ast.walk(tree):
+    source = path.read_bytes()
+    if not any(name.encode() in source for name in kinds):
+        return
+    text = source.decode("utf-8", "replace")
+    tree = _parsed(text)
+    for node in ast.walk(tree) if tree is not None else _cut_out(text, path):
         if isinstance(node, ast.FunctionDef) and node.name in kinds:
             yield node, kinds[node.name]
+
+
+def _cut_out(text: str, path: Path) -> Iterator[ast.AST]:
+    """The functions of a file that is no Python as a whole, each by itself.
+
+    In a published version one of them ends in a line that is indented wrongly. Lines are left off its end until the rest can be
+    parsed; what it returns is then what it assigns.
+
+    Raises:
+        ConfigError: Even so there is nothing to parse.
+    """
+    lines = text.splitlines()
+    starts = [i for i, line in enumerate(lines) if line.startswith("def ")]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
+        if not any(name in lines[start] for name in _FUNCTIONS.values()):
+            continue
+        for last in range(end, start + 1, -1):
+            if (tree := _parsed("\n".join(lines[start:last]))) is not None:
+                yield from ast.walk(tree)
+                break
+        else:
+            raise ConfigError("cannot be parsed", file=path, key=f"line {start + 1}", expected="Python")
+
+
+def _parsed(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def _template(function: ast.FunctionDef, path: Path, checkout: Path) -> Template:
     place = f"{path.relative_to(checkout)}, {function.name}"
     if len(function.args.args) != 1:
         raise ConfigError("takes not one argument", file=path, key=function.name, expected="the user's text alone")
-    assigned = {
-        target.id: node.value
-        for node in function.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    returned = next((node.value for node in function.body if isinstance(node, ast.Return)), None)
-    if isinstance(returned, ast.Name) and returned.id in assigned:
-        returned = assigned[returned.id]
     reader = _Reader(function.args.args[0].arg)
-    pieces = list(reader.pieces(returned))
+    try:
+        pieces = list(reader.pieces(_prompt(function, path)))
+    except RecursionError as error:
+        raise ConfigError("joins too many strings", file=path, key=function.name) from error
     if reader.problem or pieces.count(_TEXT) != 1:
         problem = reader.problem or "puts the user's text in not exactly once"
         raise ConfigError(problem, file=path, key=function.name, expected="strings and the user's text, joined by +")
@@ -137,6 +160,25 @@ def _template(function: ast.FunctionDef, path: Path, checkout: Path) -> Template
     return Template(
         before="".join(texts[:at]), after="".join(texts[at + 1 :]), strip=reader.strip, source=f"{place}, sha256 {digest}"
     )
+
+
+def _prompt(function: ast.FunctionDef, path: Path) -> ast.expr:
+    """The expression that a function returns; it may be assigned once before, and nothing else may be done.
+
+    Raises:
+        ConfigError: Something else is done.
+    """
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    match body:
+        case [ast.Return(value=ast.expr() as value)]:
+            return value
+        case [ast.Assign(targets=[ast.Name()], value=value)]:
+            return value
+        case [ast.Assign(targets=[ast.Name(id=name)], value=value), ast.Return(value=ast.Name(id=returned))] if (
+            name == returned
+        ):
+            return value
+    raise ConfigError("does more than to join and return", file=path, key=function.name, expected="one expression")
 
 
 class _Reader:
@@ -153,7 +195,7 @@ class _Reader:
             yield from self.pieces(node.right)
         elif isinstance(node, ast.JoinedStr):
             for part in node.values:
-                yield from self.pieces(part.value if isinstance(part, ast.FormattedValue) else part)
+                yield from self._formatted(part) if isinstance(part, ast.FormattedValue) else self.pieces(part)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
         elif isinstance(node, ast.Name) and node.id == self._argument:
@@ -163,6 +205,11 @@ class _Reader:
             yield _TEXT
         else:
             self.problem = f"has an expression that is not read: {'nothing' if node is None else ast.unparse(node)[:60]}"
+
+    def _formatted(self, part: ast.FormattedValue) -> Iterator[str | None]:
+        if part.conversion != -1 or part.format_spec is not None:
+            self.problem = "formats what it puts in"
+        yield from self.pieces(part.value)
 
     def _is_stripped(self, node: ast.expr | None) -> bool:
         return (

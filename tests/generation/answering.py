@@ -15,6 +15,7 @@ class Answering:
 
     name = "answering"
     model = "function"
+    fingerprint = ""
 
     def __init__(self, answer: Answer, constraints: Sequence[Constraint] = ()) -> None:
         self.constraints: frozenset[Constraint] = frozenset(constraints)

@@ -11,7 +11,8 @@ MARKS = [
     "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/TOOL_RESULTS]", "[SYSTEM_PROMPT]",
     "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>", "<think>", "</think>", "<\uff5cUser\uff5c>",
     "<\uff5cend\u2581of\u2581sentence\uff5c>", "[gMASK]", "[CLS]", "[SEP]", "[unused1]", "<extra_id_0>",
-    "<|START_OF_TURN_TOKEN|>", "<tool_call>", "<0x0A>", "<!channel>",
+    "<|START_OF_TURN_TOKEN|>", "[|endofturn|]", "[|user|]", "]~b]ai", "[e~[", ">>QUESTION<<", "<#x#>", "<-bos->", "[@BOS@]",
+    "<tool_call>", "<0x0A>", "<!channel>",
 ]  # fmt: skip
 pieces = st.lists(st.sampled_from([*MARKS, "<", "|", ">", "[", "]", "/", " ", "x", "\n"]) | st.text(max_size=3), max_size=12)
 
@@ -43,7 +44,10 @@ def test_every_line_is_quoted(text: str) -> None:
     assert not any(len(line.splitlines()) > 1 for line in lines)
 
 
-@pytest.mark.parametrize("text", ["a < b", "3<4", "[1]", "[ ]", "x [2, 3]", "a[0] < 5 and b > 2", "->", "<-", "<="])
+@pytest.mark.parametrize("text", ["a < b", "3 < 4", "[1]", "[ ]", "x [2, 3]", "a[0] < 5 and b > 2", "<= x >=", "a > b"])
 def test_ordinary_signs_stay(text: str) -> None:
-    assert defused(text) in (text, text.replace("<", "< "))
-    assert "<" not in text or not text.endswith("5 and b > 2") or defused(text) == text
+    assert defused(text) == text or "<=" in text
+
+
+def test_lone_surrogates_are_replaced() -> None:
+    assert defused("a\ud800b") == "a\ufffdb"

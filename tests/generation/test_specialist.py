@@ -46,7 +46,8 @@ def test_it_is_a_generator_that_answers_in_order() -> None:
 def test_only_what_cannot_be_read_is_asked_for_again_and_then_recorded() -> None:
     def answer(chat: Chat, how: Sampling) -> str:
         text = shown(chat)
-        return {"good": "-", "late": "-" if how.seed else "no", "never": "I cannot help with that."}[text]
+        late = "User|45:7i" if how.seed else "no"
+        return {"good": "-", "late": late, "never": "I cannot help with that."}[text]
 
     it, backend = specialist(answer, retries=2)
     good, late, never = it.generate(prompts("good", "late", "never"))
@@ -59,7 +60,7 @@ def test_only_what_cannot_be_read_is_asked_for_again_and_then_recorded() -> None
     assert good.tree is not None
     assert late.tree is not None
     assert never.tree is None
-    assert [d.code for d in never.defects] == ["invalid_syntax"]
+    assert {d.code for d in never.defects} == {d.code for d in late.defects} == {"invalid_syntax"}
     assert never.raw == "I cannot help with that."
 
 
@@ -111,13 +112,37 @@ def test_what_was_left_out_of_a_scenario_is_lost_harm() -> None:
         assert [d.code for d in found.defects] == ["elided_input"]
 
 
+def test_a_model_that_would_not_answer_is_not_believed_when_it_then_says_nothing() -> None:
+    it, _ = specialist(lambda chat, how: "-" if how.seed else "I cannot help with that.", retries=1)
+    (found,) = it.generate(prompts("a"))
+    assert found.tree is None
+    assert {d.code for d in found.defects} == {"invalid_syntax", "empty_list"}
+
+
+@pytest.mark.parametrize("text", ["User|45:7i\n", "User|45:7i1", "User|45:7i\nFam", ""])
+def test_an_engine_that_ends_a_text_in_its_middle_is_found_out(text: str) -> None:
+    it, _ = specialist(lambda chat, how: text, constraints=["regex"], retries=0)
+    (found,) = it.generate(prompts("a"))
+    assert "truncated" in {d.code for d in found.defects}
+    assert found.tree is None or found.tree.lost
+
+
+def test_lone_surrogates_reach_no_backend() -> None:
+    it, backend = specialist(lambda chat, how: "-")
+    it.generate(prompts("a\ud800b"))
+    assert shown(backend.asked[0]) == "a\ufffdb"
+
+
 # by stakeholder
 
 
 def by_parts(names: str, lines: dict[str, Completion | str]) -> Answer:
     def answer(chat: Chat, how: Sampling) -> Completion | str:
-        wanted = chat.turns[1].content.splitlines()[-1]
-        return names if "only the names" in wanted else lines[wanted.split("follows ")[1].split("|")[0]]
+        *before, wanted = chat.turns[1].content.splitlines()
+        if "only the names" in wanted:
+            return names
+        listed = before[before.index("The stakeholders:") + 1 :]
+        return lines[listed[int(wanted.split("stakeholder ")[1].split()[0]) - 1].removeprefix("> ")]
 
     return answer
 
@@ -132,9 +157,11 @@ def test_by_stakeholder_the_lines_are_asked_for_at_once_and_make_the_same_tree()
     assert [n for n, _, _ in backend.calls] == [1, 2]
     assert (one.attempts, one.completion_tokens) == (3, 9)
     first, *others = [chat.turns for chat in backend.asked]
-    for turns in others:  # all but the last line is the same, and can come from a cache
+    shared = first[1].content.rpartition("\n\n")[0]
+    for turns in others:  # all but the last paragraph is the same, and can come from a cache
         assert turns[0] == first[0]
-        assert turns[1].content.rpartition("\n")[0] == first[1].content.rpartition("\n")[0]
+        assert turns[1].content.startswith(shared)
+    assert len({turns[1].content.rpartition("\n")[0] for turns in others}) == 1
 
 
 def test_one_stakeholder_that_fails_is_a_lost_subtree() -> None:
@@ -152,6 +179,10 @@ def test_one_stakeholder_that_fails_is_a_lost_subtree() -> None:
         ("-", set(), True),
         ("", {"empty_output"}, False),
         ("User|45:7i", {"invalid_syntax"}, False),
+        ("I cannot help with that.", {"invalid_syntax"}, False),
+        ("<think>who</think>", {"invalid_syntax"}, False),
+        ("[]", {"invalid_syntax"}, False),
+        ("a name that is far longer than the grammar would let it be", {"invalid_syntax"}, False),
         ("a\nb\nc\nd", {"truncated"}, True),
     ],
 )
@@ -166,8 +197,15 @@ def test_lists_of_stakeholders(names: str, codes: set[str], is_tree: bool) -> No
         assert (len(found.tree.stakeholders), found.tree.lost) == (3, 1)
 
 
-def test_when_every_line_fails_there_is_no_tree() -> None:
-    it, _ = specialist(by_parts("User", {"User": "I cannot."}), plan="by_stakeholder", retries=0)
+@pytest.mark.parametrize("line", ["-", "I cannot.", ""])
+def test_nothing_said_of_those_who_were_named_is_never_nothing(line: str) -> None:
+    it, _ = specialist(by_parts("User", {"User": line}), plan="by_stakeholder", retries=0)
     (found,) = it.generate(prompts("a"))
-    assert found.tree is None or found.tree.lost or any(not leaf.effect.is_complete for leaf in found.tree.leaves())
+    assert found.tree is None or found.tree.lost
     assert found.defects
+
+
+def test_a_refusal_that_reads_like_a_name_is_no_harmless_tree() -> None:
+    it, _ = specialist(by_parts("I cannot help with that", {"I cannot help with that": "-"}), plan="by_stakeholder")
+    (found,) = it.generate(prompts("a"))
+    assert found.tree is None

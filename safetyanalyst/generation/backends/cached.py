@@ -1,7 +1,7 @@
 """A text backend before another one: what was answered once is never asked again.
 
-Completions are kept under the hash of everything that decides them: backend, model, chat, grammar, sampling. So an interrupted
-run goes on without loss or repetition, and a run that is repeated costs nothing. Failures are not kept.
+Completions are kept under the hash of what decides them: backend, model and its fingerprint, chat, grammar, sampling. So an
+interrupted run goes on without loss or repetition, and a run that is repeated costs nothing. Failures are not kept.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import json
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation.chats import Chat, Completion, Constraint, Sampling, TextBackend
@@ -38,6 +41,7 @@ class CachedBackend:
     def __init__(self, backend: TextBackend, path: Path) -> None:
         self.name, self.model = backend.name, backend.model
         self.constraints: frozenset[Constraint] = backend.constraints
+        self.fingerprint = backend.fingerprint
         self.n_asked = self.n_remembered = 0
         self._backend = backend
         self._lock = threading.Lock()
@@ -56,7 +60,7 @@ class CachedBackend:
     def complete(
         self, chats: Sequence[Chat], grammar: Grammar | None = None, sampling: Sampling | None = None
     ) -> list[Completion]:
-        """Answers every chat, the known ones from the file; equal chats of one call are asked once."""
+        """Answers every chat, the known ones from the file, with 0 attempts; equal chats of one call are asked once."""
         how = sampling or Sampling()
         keys = [self._key(chat, grammar, how) for chat in chats]
         known = {key: found for key in dict.fromkeys(keys) if (found := self._remembered(key)) is not None}
@@ -68,7 +72,9 @@ class CachedBackend:
             known[key] = answer
             if answer.finish != "error":
                 self._keep(key, answer)
-        return [known[key] for key in keys]
+        # who comes second in one call has not been asked for either
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        return [known[key] if first[key] == i else _remembered(known[key]) for i, key in enumerate(keys)]
 
     def close(self) -> None:
         """Closes the file."""
@@ -76,14 +82,21 @@ class CachedBackend:
 
     def _key(self, chat: Chat, grammar: Grammar | None, how: Sampling) -> str:
         held = None if grammar is None else grammar.model_dump()
-        content = [_VERSION, self.name, self.model, chat.model_dump(), held, how.model_dump()]
+        content = [_VERSION, self.name, self.model, self.fingerprint, chat.model_dump(), held, how.model_dump()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _remembered(self, key: str) -> Completion | None:
-        with self._lock:
-            row = self._file.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()
-        return None if row is None else Completion.model_validate_json(row[0])
+        try:
+            with self._lock:
+                row = self._file.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()
+            return None if row is None else _remembered(Completion.model_validate_json(row[0]))
+        except (sqlite3.Error, ValidationError):
+            return None  # what cannot be read is asked again
 
     def _keep(self, key: str, answer: Completion) -> None:
-        with self._lock:
+        with suppress(sqlite3.Error), self._lock:  # an answer that cannot be kept is an answer all the same
             self._file.execute("INSERT OR REPLACE INTO completions VALUES (?, ?)", (key, answer.model_dump_json()))
+
+
+def _remembered(answer: Completion) -> Completion:
+    return answer.model_copy(update={"attempts": 0, "seconds": 0.0})

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, JsonValue
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessorList
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessorList
 
 from safetyanalyst.errors import BackendError
+from safetyanalyst.generation.backends.lm_adapters import LocalOptions, fingerprint_of
 from safetyanalyst.generation.backends.lm_chats import chat_ids
 from safetyanalyst.generation.backends.lm_grammar import HONOURED, GrammarProcessor, compiled, tokenizer_of
 from safetyanalyst.generation.chats import Chat, Completion, Constraint, Finish, Sampling
 from safetyanalyst.generation.grammar import Grammar
-from safetyanalyst.generation.specialist import Asking, Specialist, read_options
+from safetyanalyst.generation.specialist import Specialist, read_options
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TreeKind
 
@@ -29,48 +30,58 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class HFOptions(Asking):
+class HFOptions(LocalOptions):
     """Options of the backend in a run configuration, beside those of every specialist.
 
     Attributes:
-        model: Folder or hub name of the base model.
         revision: Of the hub.
-        adapters: Name -> folder of a PEFT adapter; `adapter` says which of them answers.
         device: Where it runs.
         precision: Of the weights; "auto" as they are stored.
         batch_size: Chats at once.
     """
 
-    model: str
     revision: str = "main"
-    adapters: dict[str, str] = Field(default_factory=dict)
     device: Device = "auto"
     precision: Precision = "auto"
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+
+
+class LoadedModel(NamedTuple):
+    """A model in memory, which several backends share.
+
+    Attributes:
+        network: A causal language model, in evaluation mode, adapters and all.
+        tokenizer: Its fast tokenizer.
+        lock: Held by whoever makes it write: adapters are switched on the one model.
+    """
+
+    network: Any
+    tokenizer: Any
+    lock: threading.Lock
 
 
 class HFBackend:
     """A `TextBackend` over `generate` of transformers.
 
     Args:
-        model: A causal language model, in evaluation mode.
-        tokenizer: Its fast tokenizer.
+        loaded: The model.
         name_of_model: For provenance.
+        fingerprint: Of what else decides its answers.
         batch_size: Chats at once.
     """
 
     name = "hf"
     constraints: frozenset[Constraint] = frozenset(HONOURED)
 
-    def __init__(self, model: Any, tokenizer: Any, name_of_model: str, batch_size: int = 8) -> None:
-        self.model = name_of_model
-        self._network, self._tokenizer, self._batch_size = model, tokenizer, batch_size
-        self._eos = _eos_of(model, tokenizer)
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._eos[0]
-        self._window = int(getattr(model.config, "max_position_embeddings", 0) or 0)
+    def __init__(self, loaded: LoadedModel, name_of_model: str, fingerprint: str = "", batch_size: int = 8) -> None:
+        self.model, self.fingerprint = name_of_model, fingerprint
+        self._network, self._tokenizer, self._lock = loaded
+        self._batch_size = batch_size
+        self._eos = _eos_of(self._network, self._tokenizer)
+        self._pad = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else self._eos[0]
+        self._window = int(getattr(self._network.config, "max_position_embeddings", 0) or 0)
         self._guide: Any = None
         self._compiled: dict[Grammar, str] = {}
-        self._lock = threading.Lock()  # adapters are switched on the one model
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
@@ -90,8 +101,8 @@ class HFBackend:
         for i, chat in enumerate(chats):
             try:
                 asked[i] = self._ids(chat, how)
-            except BackendError as error:
-                found[i] = Completion(text="", finish="error", error=str(error))
+            except Exception as error:  # whatever a tokenizer or a template raises is the failure of this chat
+                found[i] = Completion(text="", finish="error", error=f"{type(error).__name__}: {error}"[:500])
         for adapter in dict.fromkeys(chat.adapter for chat in chats):
             mine = sorted((i for i in asked if chats[i].adapter == adapter), key=lambda i: len(asked[i]))
             for start in range(0, len(mine), self._batch_size):
@@ -116,7 +127,7 @@ class HFBackend:
         try:
             with self._lock:
                 return self._written(asked, adapter, language, how)
-        except (RuntimeError, ValueError) as error:  # out of memory, mostly: the batch is tried again by halves
+        except Exception as error:  # out of memory, mostly: the batch is tried again by halves
             if len(asked) == 1:
                 return [Completion(text="", finish="error", error=f"{type(error).__name__}: {error}"[:500])]
         middle = len(asked) // 2
@@ -130,23 +141,31 @@ class HFBackend:
         ids = torch.tensor([[self._pad] * (width - len(it)) + it for it in asked])
         mask = torch.tensor([[0] * (width - len(it)) + [1] * len(it) for it in asked])
         device = self._network.device
-        chance = {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p, "top_k": 0}
         torch.manual_seed(how.seed)
+        guard = None if language is None else GrammarProcessor(self._guide, language, len(asked))
         written = self._network.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            max_new_tokens=how.max_tokens,
-            logits_processor=self._processors(language, len(asked)),
-            eos_token_id=self._eos,
-            pad_token_id=self._pad,
-            **(chance if how.temperature > 0 else {"do_sample": False}),
+            logits_processor=LogitsProcessorList([] if guard is None else [guard]),
+            generation_config=self._settings(how),
         )
         seconds = time.monotonic() - start
         rows = written[:, width:].tolist()
-        return [self._completion(row, len(ids), seconds) for row, ids in zip(rows, asked, strict=True)]
+        found = [self._completion(row, len(ids), seconds) for row, ids in zip(rows, asked, strict=True)]
+        problems = [""] * len(asked) if guard is None else guard.problems()
+        return [
+            it if not problem else it.model_copy(update={"finish": "error", "error": problem})
+            for it, problem in zip(found, problems, strict=True)
+        ]
 
-    def _processors(self, language: str | None, rows: int) -> LogitsProcessorList:
-        return LogitsProcessorList([] if language is None else [GrammarProcessor(self._guide, language, rows)])
+    def _settings(self, how: Sampling) -> Any:
+        """Ours alone: what a model's own file sets, such as a penalty for repetition, would bend the choice of words."""
+        chance: dict[str, Any] = {"do_sample": how.temperature > 0}
+        if how.temperature > 0:
+            chance |= {"temperature": how.temperature, "top_p": how.top_p, "top_k": 0}
+        chance |= {"max_new_tokens": how.max_tokens, "eos_token_id": self._eos, "pad_token_id": self._pad}
+        settings: Any = GenerationConfig
+        return settings(**chance)
 
     def _completion(self, row: list[int], prompt_tokens: int, seconds: float) -> Completion:
         end = next((i for i, token in enumerate(row) if token in self._eos), None)
@@ -182,7 +201,9 @@ def _switch(model: Any, adapter: str) -> None:
 
 
 @lru_cache(maxsize=2)
-def _loaded(model: str, revision: str, device: Device, precision: Precision, adapters: tuple[tuple[str, str], ...]) -> Any:
+def _loaded(
+    model: str, revision: str, device: Device, precision: Precision, adapters: tuple[tuple[str, str], ...]
+) -> LoadedModel:
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     kind: Any = "auto" if precision == "auto" else getattr(torch, precision)
     safe: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
@@ -195,7 +216,10 @@ def _loaded(model: str, revision: str, device: Device, precision: Precision, ada
             network = PeftModel.from_pretrained(network, folder, adapter_name=name)
         else:
             network.load_adapter(folder, adapter_name=name)
-    return network.to(place).eval(), tokenizer
+    return LoadedModel(network.to(place).eval(), tokenizer, threading.Lock())
+
+
+_loading = threading.Lock()  # two specialists that ask at the same time share one model
 
 
 def load(kind: TreeKind, taxonomy: Taxonomy, **options: JsonValue) -> Specialist:
@@ -210,10 +234,7 @@ def load(kind: TreeKind, taxonomy: Taxonomy, **options: JsonValue) -> Specialist
         BackendError: An option is missing, unknown or wrong, or the model cannot be loaded.
     """
     read = read_options(HFOptions, "hf", options)
-    adapters = _named(read.adapters)
-    network, tokenizer = _loaded(read.model, read.revision, read.device, read.precision, adapters)
-    return Specialist(kind, taxonomy, HFBackend(network, tokenizer, read.model, read.batch_size), read)
-
-
-def _named(adapters: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(adapters.items()))
+    fingerprint = fingerprint_of(read.adapters, read.revision, read.precision)
+    with _loading:
+        loaded = _loaded(read.model, read.revision, read.device, read.precision, tuple(sorted(read.adapters.items())))
+    return Specialist(kind, taxonomy, HFBackend(loaded, read.model, fingerprint, read.batch_size), read)

@@ -73,11 +73,13 @@ def _without_system(tokenizer: Any, messages: list[dict[str, str]]) -> list[dict
 
 
 def _content_ids(tokenizer: Any, text: str) -> list[int]:
+    added = tokenizer.added_tokens_decoder  # control tokens, and others that a template uses and nobody calls special
+    control = frozenset((*added, *tokenizer.all_special_ids))
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-    control = frozenset(tokenizer.all_special_ids)
     if control.isdisjoint(ids):
         return ids
-    # a tokenizer that reads control tokens all the same: their spelling is broken up
-    ids = tokenizer.encode(defused(text, tokenizer.all_special_tokens), add_special_tokens=False, split_special_tokens=True)
+    # those that are read all the same are broken up in spelling
+    marks = [token.content for token in added.values()]
+    ids = tokenizer.encode(defused(text, marks), add_special_tokens=False, split_special_tokens=True)
     unknown = tokenizer.unk_token_id
     return [it for it in ids if it not in control or it == unknown]

@@ -39,6 +39,10 @@ class GrammarProcessor(LogitsProcessor):
         self._has_ended = [False] * rows
         self._is_first = True
 
+    def problems(self) -> list[str]:
+        """Of every row what went wrong with its grammar; empty where nothing did."""
+        return [it.get_error()[:500] if it.is_error() else "" for it in self._matchers]
+
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """(rows, vocabulary) scores with minus infinity for what the grammar does not allow."""
         if not self._is_first:

@@ -7,18 +7,21 @@ becomes a control token; what is written is held to the grammar by the engine.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, JsonValue
 
 from safetyanalyst.errors import BackendError
+from safetyanalyst.generation.backends.lm_adapters import LocalOptions, fingerprint_of
 from safetyanalyst.generation.backends.lm_chats import chat_ids
 from safetyanalyst.generation.chats import Chat, Completion, Constraint, Finish, Sampling, constraint_of
 from safetyanalyst.generation.grammar import Grammar
-from safetyanalyst.generation.specialist import Asking, Specialist, read_options
+from safetyanalyst.generation.specialist import Specialist, read_options
 from safetyanalyst.taxonomy import Taxonomy
 from safetyanalyst.trees import TreeKind
 
@@ -27,17 +30,13 @@ _HONOURED: tuple[Constraint, ...] = ("lark", "json_schema", "regex")
 _STRUCTURED = {"backend": "guidance", "disable_any_whitespace": True}
 
 
-class VLLMOptions(Asking):
+class VLLMOptions(LocalOptions):
     """Options of the backend in a run configuration, beside those of every specialist.
 
     Attributes:
-        model: Folder or hub name of the base model.
-        adapters: Name -> folder of a PEFT adapter; `adapter` says which of them answers.
         engine: Further arguments of `vllm.LLM`, such as `max_model_len`, `gpu_memory_utilization`, `tensor_parallel_size`.
     """
 
-    model: str
-    adapters: dict[str, str] = Field(default_factory=dict)
     engine: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -48,13 +47,14 @@ class VLLMBackend:
         engine: The engine, with prefix caching.
         name_of_model: For provenance.
         adapters: Name -> folder.
+        fingerprint: Of what else decides its answers.
     """
 
     name = "vllm"
     constraints: frozenset[Constraint] = frozenset(_HONOURED)
 
-    def __init__(self, engine: Any, name_of_model: str, adapters: Mapping[str, str]) -> None:
-        self.model = name_of_model
+    def __init__(self, engine: Any, name_of_model: str, adapters: Mapping[str, str], fingerprint: str = "") -> None:
+        self.model, self.fingerprint = name_of_model, fingerprint
         self._engine = engine
         self._tokenizer = engine.get_tokenizer()
         self._window = int(engine.llm_engine.model_config.max_model_len)
@@ -78,12 +78,13 @@ class VLLMBackend:
         for i, chat in enumerate(chats):
             try:
                 asked[i] = self._ids(chat, how)
-            except BackendError as error:
-                found[i] = Completion(text="", finish="error", error=str(error))
+            except Exception as error:  # whatever a tokenizer or a template raises is the failure of this chat
+                found[i] = Completion(text="", finish="error", error=f"{type(error).__name__}: {error}"[:500])
         start = time.monotonic()
         prompts = [{"prompt_token_ids": ids} for ids in asked.values()]
         adapters = [self._request(chats[i].adapter) for i in asked] if self._adapters else None
-        written = self._engine.generate(prompts, parameters, lora_request=adapters, use_tqdm=False) if prompts else []
+        with _writing:
+            written = self._engine.generate(prompts, parameters, lora_request=adapters, use_tqdm=False) if prompts else []
         seconds = time.monotonic() - start
         found |= {i: _completion(it, seconds) for i, it in zip(asked, written, strict=True)}
         return [found[i] for i in range(len(chats))]
@@ -120,8 +121,14 @@ class VLLMBackend:
 
         if not adapter:
             return None
-        number = sorted(self._adapters).index(adapter) + 1
-        return LoRARequest(adapter, number, self._adapters[adapter])
+        folder = self._adapters[adapter]
+        # an engine knows an adapter by its number and its name: both stand for the folder, whoever asks for it
+        number = _numbers.setdefault(str(Path(folder).resolve()), len(_numbers) + 1)
+        return LoRARequest(f"{adapter}-{number}", number, folder)
+
+
+_numbers: dict[str, int] = {}
+_writing = threading.Lock()  # specialists share an engine
 
 
 def _completion(output: Any, seconds: float) -> Completion:
@@ -159,5 +166,8 @@ def load(kind: TreeKind, taxonomy: Taxonomy, **options: JsonValue) -> Specialist
         BackendError: An option is missing, unknown or wrong, or the engine cannot be started.
     """
     read = read_options(VLLMOptions, "vllm", options)
-    engine = _engine(read.model, len(read.adapters), json.dumps(read.engine, sort_keys=True))
-    return Specialist(kind, taxonomy, VLLMBackend(engine, read.model, read.adapters), read)
+    settings = json.dumps(read.engine, sort_keys=True)
+    fingerprint = fingerprint_of(read.adapters, settings)
+    with _writing:
+        engine = _engine(read.model, len(read.adapters), settings)
+    return Specialist(kind, taxonomy, VLLMBackend(engine, read.model, read.adapters, fingerprint), read)

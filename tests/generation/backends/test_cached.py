@@ -28,7 +28,8 @@ def test_it_answers_like_the_backend_and_asks_for_each_chat_once(
     backend = upper()
     cached = CachedBackend(backend, tmp_path_factory.mktemp("cache") / "answers.sqlite")
     for call in calls:
-        assert cached.complete(chats(*call)) == upper().complete(chats(*call))
+        found = cached.complete(chats(*call))
+        assert [it.text for it in found] == [it.text for it in upper().complete(chats(*call))]
     assert sorted(chat.turns[0].content for chat in backend.asked) == sorted({text for call in calls for text in call})
     assert cached.n_asked + cached.n_remembered == sum(map(len, calls))
     cached.close()
@@ -43,7 +44,8 @@ def test_another_run_goes_on_where_the_first_ended(tmp_path: Path) -> None:
     assert [it.text for it in found] == ["B", "C", "A"]
     assert [chat.turns[0].content for chat in second.asked] == ["c"]
     assert (cached.n_asked, cached.n_remembered) == (1, 2)
-    assert found[0] == upper().complete(chats("b"))[0]
+    assert [it.attempts for it in found] == [0, 1, 0]
+    assert found[1] == upper().complete(chats("c"))[0]
 
 
 def test_whatever_decides_an_answer_is_part_of_its_key(tmp_path: Path) -> None:
@@ -63,7 +65,10 @@ def test_whatever_decides_an_answer_is_part_of_its_key(tmp_path: Path) -> None:
     other = upper()
     other.model = "another"
     CachedBackend(other, tmp_path / "a.sqlite").complete([chat])
-    assert len(other.asked) == 1
+    elsewhere = upper()
+    elsewhere.fingerprint = "another adapter"
+    CachedBackend(elsewhere, tmp_path / "a.sqlite").complete([chat])
+    assert len(other.asked) == len(elsewhere.asked) == 1
 
 
 def test_a_failure_is_asked_again(tmp_path: Path) -> None:

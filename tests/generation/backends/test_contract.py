@@ -23,7 +23,7 @@ from tests.generation.backends.serving import served
 
 TAXONOMY = load_taxonomy()
 SMALL = Bounds(stakeholders=2, actions=2, effects=2, letters=8)
-LONG = Sampling(max_tokens=400)
+LONG = Sampling(max_tokens=1200)
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
@@ -39,7 +39,7 @@ def options(models: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def hf(models: Path) -> Any:
-    return load_hf("harm", TAXONOMY, **options(models))._backend
+    return load_hf("harm", TAXONOMY, **options(models), adapter="harm")._backend
 
 
 @pytest.fixture(scope="module", params=["hf", "openai"])
@@ -113,6 +113,11 @@ def test_a_grammar_is_kept(backend: TextBackend, form: Form) -> None:
             assert re.fullmatch(grammar(form).regex or "", it.text)
 
 
+def test_a_text_that_no_tokenizer_takes_fails_alone(backend: TextBackend) -> None:
+    found = backend.complete(chats("one", "\ud800", "three"), None, Sampling(max_tokens=4))
+    assert [it.finish == "error" for it in found] == [False, True, False]
+
+
 def test_tokens_are_counted(backend: TextBackend) -> None:
     short, long = backend.complete(chats("one", "one " * 50), None, Sampling(max_tokens=4))
     assert 0 < short.prompt_tokens < long.prompt_tokens
@@ -132,8 +137,21 @@ def test_each_chat_is_answered_by_its_adapter(hf: Any) -> None:
 
 
 def test_both_specialists_share_one_model(models: Path, hf: Any) -> None:
-    other = load_hf("benefit", TAXONOMY, **options(models), adapter="benefit")
-    assert other._backend._network is hf._network  # type: ignore[attr-defined]
+    other: Any = load_hf("benefit", TAXONOMY, **options(models), adapter="benefit")._backend
+    assert other._network is hf._network
+    assert other._lock is hf._lock
+
+
+@pytest.mark.parametrize("adapter", ["", "third"])
+def test_an_adapter_has_to_be_named_and_known(models: Path, adapter: str) -> None:
+    with pytest.raises(BackendError, match="the adapters are: harm, benefit"):
+        load_hf("harm", TAXONOMY, **options(models), adapter=adapter)
+
+
+def test_only_safetensors_are_read(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(BackendError, match=r"holds no adapter_model.safetensors"):
+        load_hf("harm", TAXONOMY, model=str(models / "base"), adapters={"harm": str(tmp_path)}, adapter="harm")
 
 
 def test_a_grammar_that_no_description_fits_is_refused(hf: Any) -> None:

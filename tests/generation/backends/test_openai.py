@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from typing import Any
@@ -96,6 +97,31 @@ def test_a_passing_failure_is_asked_again(code: int) -> None:
     assert len(seen.requests) == 3
 
 
+def test_every_try_is_counted_be_it_in_vain() -> None:
+    with serving(status(500)) as (url, seen):
+        (found,) = backend(url, transport_retries=2).complete(chats(1))
+    assert found.attempts == len(seen.requests) == 3
+
+
+def test_null_counts_cost_no_answer() -> None:
+    body = json.loads(completion("-")) | {"usage": {"prompt_tokens": None, "completion_tokens": None}}
+    with serving(raw(json.dumps(body).encode())) as (url, _):
+        (found,) = backend(url).complete(chats(1))
+    assert (found.text, found.finish, found.prompt_tokens) == ("-", "stop", 0)
+
+
+def test_a_prompt_that_is_no_chat_goes_where_no_template_wraps_it() -> None:
+    body = {"choices": [{"text": "-", "finish_reason": "stop"}]}
+    with serving(raw(json.dumps(body).encode())) as (url, seen):
+        it = backend(url, limit_field="max_completion_tokens", omit=["seed", "temperature"])
+        (found,) = it.complete([chats(1)[0].model_copy(update={"wrap": "none"})])
+    assert (found.text, found.finish) == ("-", "stop")
+    (request,) = seen.requests
+    assert request["prompt"] == "chat 0"
+    assert request["max_tokens"] == 1024
+    assert not {"messages", "seed", "temperature", "max_completion_tokens"} & set(request)
+
+
 def test_order_is_kept_and_one_failure_costs_nobody_else() -> None:
     def respond(handler: Any, request: dict[str, Any], n: int) -> None:
         said = request["messages"][-1]["content"]
@@ -123,7 +149,7 @@ def test_usage_and_finish_are_passed_on() -> None:
 def test_what_is_asked_reaches_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "secret")
     with serving(says("-")) as (url, seen):
-        it = backend(url, key_variable="MY_KEY", constrain="json_schema", extra_body={"top_k": 5})
+        it = backend(url, key_variable="MY_KEY", constrain="json_schema", style={"form": "json"}, extra_body={"top_k": 5})
         grammar = grammar_of("harm", TAXONOMY, form="json")
         it.complete(chats(1), grammar, Sampling(max_tokens=9, temperature=0.5, seed=3))
         vllm = backend(url, constrain="structured_outputs")
@@ -149,6 +175,8 @@ def test_a_grammar_that_cannot_be_asked_for_is_refused() -> None:
         ({}, "`model`: Field required"),
         ({"model": "m", "colour": "blue"}, "`colour`"),
         ({"model": "m", "sampling": {"temperature": -1}}, "`sampling.temperature`"),
+        ({"model": "m", "constrain": "json_schema"}, "goes with style.form: json"),
+        ({"model": "m", "base_url": "http://[::1/v1"}, "`base_url`"),
         ({"model": "m", "plan": "by_stakeholder", "style": {"form": "json"}}, "writes the dense form"),
     ],
 )
