@@ -68,7 +68,8 @@ def tokenizer(family: Family, size: int = 600) -> Any:
         )  # fmt: skip
     bare.train_from_iterator(_corpus(), trainer)
     bare.add_special_tokens([AddedToken(it, special=True, normalized=False) for it in _SPECIAL[family]])
-    made = PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    made = make(
         tokenizer_object=bare, bos_token=_BOS[family], eos_token=_EOS[family], pad_token=_EOS[family],
         unk_token="<unk>" if family == "instruct" else None, padding_side="left",
         additional_special_tokens=list(_SPECIAL[family]),
@@ -84,7 +85,8 @@ def model(vocabulary: int, window: int = 4096) -> Any:
         vocab_size=vocabulary, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=window, tie_word_embeddings=True, initializer_range=0.2,
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    made: Any = LlamaForCausalLM(config)
+    return made.eval()
 
 
 def write(folder: Path, family: Family = "chatml") -> Path:
@@ -99,7 +101,7 @@ def write(folder: Path, family: Family = "chatml") -> Path:
         base = model(len(words))
         torch.manual_seed(i + 1)
         lora = LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-        get_peft_model(base, lora).save_pretrained(folder / name)
+        get_peft_model(base, lora).save_pretrained(str(folder / name))
     return folder
 
 

@@ -42,6 +42,7 @@ class Asking(Record):
         retries: How often an answer that cannot be read at all is asked for again.
         plan: In one go, or by stakeholder.
         adapter: Which adapter of the model, or which model of the server, answers.
+        grammar: "held" holds the model to the grammar where the backend can; "free" never does.
     """
 
     style: PromptStyle = PromptStyle()
@@ -49,6 +50,7 @@ class Asking(Record):
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     plan: Plan = "whole"
     adapter: str = ""
+    grammar: Literal["held", "free"] = "held"
 
     @model_validator(mode="after")
     def _parts_are_dense(self) -> Self:
@@ -119,6 +121,11 @@ class Specialist:
         self._provenance = Provenance(
             generator=backend.name, model=model, model_hash=model_hash, taxonomy=taxonomy.label, code=__version__
         )
+
+    def without_grammar(self) -> Specialist:
+        """The same specialist, whose model may write what it likes."""
+        asking = self._asking.model_copy(update={"grammar": "free"})
+        return Specialist(self.kind, self.taxonomy, self._backend, asking, model_hash=self._provenance.model_hash)
 
     def generate(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         """One tree for every scenario, in order; see `TreeGenerator`."""
@@ -230,7 +237,7 @@ class Specialist:
         found: dict[int, Completion] = {}
         for grammar in dict.fromkeys(job.grammar for job in jobs):
             at = [i for i, job in enumerate(jobs) if job.grammar == grammar]
-            held = grammar if constraint_of(grammar, tuple(sorted(self._backend.constraints))) else None
+            held = grammar if self._holds(grammar) else None
             found |= dict(zip(at, self._backend.complete([jobs[i].chat for i in at], held, sampling), strict=True))
         return [found[i] for i in range(len(jobs))]
 
@@ -260,9 +267,13 @@ class Specialist:
             return _losing(parsed, Defect(code="truncated", path=self.kind, found=shortened(completion.text[-40:])))
         return parsed
 
+    def _holds(self, grammar: Grammar) -> bool:
+        able = constraint_of(grammar, tuple(sorted(self._backend.constraints))) is not None
+        return able and self._asking.grammar == "held"
+
     def _is_held(self, grammar: Grammar, text: str) -> bool:
         """Whether a backend that holds its model to a grammar has done so: engines have ended texts in their middle."""
-        if grammar.regex is None or not constraint_of(grammar, tuple(sorted(self._backend.constraints))):
+        if grammar.regex is None or not self._holds(grammar):
             return True
         return re.fullmatch(grammar.regex, text) is not None
 

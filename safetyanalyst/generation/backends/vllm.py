@@ -83,8 +83,12 @@ class VLLMBackend:
         start = time.monotonic()
         prompts = [{"prompt_token_ids": ids} for ids in asked.values()]
         adapters = [self._request(chats[i].adapter) for i in asked] if self._adapters else None
-        with _writing:
-            written = self._engine.generate(prompts, parameters, lora_request=adapters, use_tqdm=False) if prompts else []
+        try:
+            with _writing:
+                written = self._engine.generate(prompts, parameters, lora_request=adapters, use_tqdm=False) if prompts else []
+        except Exception as error:  # an engine that has stopped answers nobody; each of them is told
+            problem = f"{type(error).__name__}: {error}"[:500]
+            return [found.get(i) or Completion(text="", finish="error", error=problem) for i in range(len(chats))]
         seconds = time.monotonic() - start
         found |= {i: _completion(it, seconds) for i, it in zip(asked, written, strict=True)}
         return [found[i] for i in range(len(chats))]

@@ -215,3 +215,18 @@ def test_every_family_of_tokenizers_writes_trees(family: tiny_lm.Family, tmp_pat
 
 def test_options_are_those_of_every_specialist_and_its_own() -> None:
     assert set(Asking.model_fields) < set(HFOptions.model_fields)
+
+
+@pytest.mark.vllm
+def test_the_other_engine_reads_our_grammars_too() -> None:
+    xgrammar = pytest.importorskip("xgrammar")
+    from xgrammar.testing import _is_grammar_accept_string as accepts
+
+    dense = xgrammar.Grammar.from_ebnf(grammar().gbnf or "")
+    rows = xgrammar.Grammar.from_ebnf(grammar("rows").gbnf or "")
+    for text in ("-", "User|45:7i", "User|45:7i1a|1:3x\nFamilies|2:1a"):
+        assert accepts(dense, text)
+    for text in ("", "?", "User|45:", "User|45:7", "User|99:7i", "User|45:7i\n", "a|1:1a\nb|1:1a\nc|1:1a"):
+        assert not accepts(dense, text)
+    assert accepts(rows, "User | 45 | 7i3h 1d1l")
+    assert not accepts(rows, "User | 45 | 7i3")
