@@ -15,6 +15,7 @@ from safetyanalyst.cli import (
     audit,
     backends,
     datasets,
+    distill,
     explain,
     labels,
     learn,
@@ -41,6 +42,7 @@ app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("evaluate")(learn.evaluate)
 app.command("backends")(backends.backends)
+app.command("distill")(distill.distill)
 app.add_typer(learn.train_app, name="train")
 align.align_app.command("calibrate")(labels.calibrate)
 align.align_app.command("suggest")(labels.suggest)

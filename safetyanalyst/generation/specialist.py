@@ -127,6 +127,10 @@ class Specialist:
         asking = self._asking.model_copy(update={"grammar": "free"})
         return Specialist(self.kind, self.taxonomy, self._backend, asking, model_hash=self._provenance.model_hash)
 
+    def through(self, wrap: Callable[[TextBackend], TextBackend]) -> Specialist:
+        """The same specialist with something between it and its backend, such as a cache."""
+        return Specialist(self.kind, self.taxonomy, wrap(self._backend), self._asking, model_hash=self._provenance.model_hash)
+
     def generate(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         """One tree for every scenario, in order; see `TreeGenerator`."""
         known = [it for it in scenarios if self._prompter.knows(it)]
