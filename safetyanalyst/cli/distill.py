@@ -37,8 +37,8 @@ def distill(
     distiller = Distiller(asked, cache or out.with_name(f"{out.name}.cache.sqlite"))
     accounts: dict[str, Account] = {}
     n_failed = 0
-    for content in results.earlier() if results.done else ():
-        before = TeacherRow(content=content)
+    for written in results.earlier() if results.done else ():
+        before = TeacherRow(content=written)
         added(accounts, before)
         n_failed += before.is_failed
     rows = distiller.rows(from_files(paths, format))  # what is done comes from the cache, and is passed over
