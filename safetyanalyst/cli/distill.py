@@ -41,9 +41,9 @@ def distill(
         before = TeacherRow(content=written)
         added(accounts, before)
         n_failed += before.is_failed
-    rows = distiller.rows(from_files(paths, format))  # what is done comes from the cache, and is passed over
+    rows = distiller.rows(from_files(paths, format), results.done)
     with progress("asking", total=None, is_shown=True) as step:
-        for row in results.write(results.remaining(rows)):
+        for row in results.write(rows):
             added(accounts, row)
             n_failed += row.is_failed
             step()

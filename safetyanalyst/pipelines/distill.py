@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,9 +167,23 @@ class Distiller:
         self.taxonomy: Taxonomy = load_taxonomy(config.taxonomy)
         self._teachers = {it.name: _specialists(it, self.taxonomy, cache) for it in config.teachers}
 
-    def rows(self, items: Iterable[Example | ReadFailure]) -> Iterator[TeacherRow]:
-        """Rows in the order of the scenarios, of each scenario one by every teacher; lazily, a batch at a time."""
+    def rows(self, items: Iterable[Example | ReadFailure], done: int = 0) -> Iterator[TeacherRow]:
+        """Rows in the order of the scenarios, of each scenario one by every teacher; lazily, a batch at a time.
+
+        Args:
+            items: The scenarios.
+            done: Rows that are there already: nobody is asked for those again, be it that they failed.
+        """
         source = iter(items)
+        for item in source:
+            n = len(self.config.teachers) if isinstance(item, Example) else 1
+            if n > done:
+                source = chain([item], source)
+                break
+            done -= n
+        return islice(self._rows(source), done, None)
+
+    def _rows(self, source: Iterator[Example | ReadFailure]) -> Iterator[TeacherRow]:
         while batch := list(islice(source, self.config.batch_size)):
             readable = [it for it in batch if isinstance(it, Example)]
             answers = {it.name: iter(self._asked(it, readable)) for it in self.config.teachers}

@@ -125,6 +125,24 @@ def test_a_run_that_was_stopped_goes_on_without_asking_again(tmp_path: Path, ser
     assert mine == other
 
 
+@pytest.mark.parametrize("n_kept", [0, 1, 2, 3, 5, 7, 8, 9])
+def test_rows_that_are_there_are_not_asked_for_again_be_it_that_they_failed(tmp_path: Path, n_kept: int) -> None:
+    def fails(handler: Any, request: dict[str, Any], n: int) -> None:
+        return reply(handler, b"{}", 400)
+
+    with serving(fails) as (url, seen):
+        config, file = write(tmp_path, url, "big", "small"), scenarios(tmp_path)
+        run(tmp_path, config, file)
+        lines = (tmp_path / "out.jsonl").read_text().splitlines(keepends=True)
+        assert len(lines) == 9
+        (tmp_path / "out.jsonl").write_text("".join(lines[:n_kept]), encoding="utf-8")
+        before = len(seen.requests)
+        run(tmp_path, config, file)
+        assert (tmp_path / "out.jsonl").read_text().splitlines(keepends=True) == lines
+        n_scenarios_left = sum(end > n_kept for end in (2, 4, 6, 9))  # a scenario ends where its second teacher has written
+        assert len(seen.requests) - before == n_scenarios_left * 2 * 2
+
+
 def test_what_a_teacher_refuses_is_null_and_costs_the_others_nothing(tmp_path: Path, server: tuple[str, Seen]) -> None:
     config = DistillConfig.model_validate(teachers(server[0], "big"))
     examples = [Example(scenario=Prompt(id=text, text=text)) for text in ("one", "a secret", "two")]
