@@ -16,7 +16,6 @@ from typing import Any
 from safetyanalyst import Analysis, SafetyAnalyst
 from safetyanalyst.generation import notation
 from safetyanalyst.scenarios import Example, read_examples
-from safetyanalyst.trees import Tree
 
 SETS = ("xstest", "simplesafetytests", "harmbench")
 TARGET = Path(__file__).parents[1] / "docs" / "data" / "development-trees.jsonl"
@@ -35,14 +34,9 @@ def main() -> None:
                 assert isinstance(analysis, Analysis)  # every example was read
                 sides = (("harm", analysis.trees.harm), ("benefit", analysis.trees.benefit))
                 row: dict[str, Any] = {"id": analysis.id, "source": name, "label": example.label}
-                row |= {kind: None if tree is None else rows(tree, analyst) for kind, tree in sides}
+                row |= {kind: None if tree is None else notation.to_row_list(tree, analyst.taxonomy) for kind, tree in sides}
                 file.write(json.dumps(row) + "\n")
     print(f"{TARGET}: {TARGET.stat().st_size} bytes")
-
-
-def rows(tree: Tree, analyst: SafetyAnalyst) -> list[str]:
-    """A tree as rows of the compact notation; `-` stands for a tree without stakeholders."""
-    return [row for row in notation.to_rows(tree, analyst.taxonomy).split("\n") if row != "-"]
 
 
 if __name__ == "__main__":

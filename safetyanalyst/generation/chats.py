@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from safetyanalyst.generation.grammar import Grammar
+from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.records import Record
 
 Constraint = Literal["lark", "gbnf", "regex", "json_schema"]
 Wrap = Literal["chat", "none"]
 Finish = Literal["stop", "length", "error"]
+_MAX_ERROR = 500  # characters
 
 
 class Turn(Record):
@@ -33,8 +35,7 @@ class Chat(Record):
     Attributes:
         turns: In order; the last one is the user's.
         adapter: Which adapter answers, where a backend has several on one base; none when empty.
-        wrap: "chat" puts the turns into the chat template of the model; "none" gives it the contents as they stand. A server
-            that only knows chats wraps all the same.
+        wrap: "chat" puts the turns into the chat template of the model; "none" gives it the contents as they stand.
     """
 
     turns: tuple[Turn, ...]
@@ -115,6 +116,12 @@ class TextBackend(Protocol):
         ...
 
 
-def constraint_of(grammar: Grammar, honoured: Sequence[Constraint]) -> Constraint | None:
+def failed(problem: Exception | str, *, attempts: int = 1, seconds: float = 0.0) -> Completion:
+    """The completion of a chat that could not be answered, with what went wrong."""
+    said = problem if isinstance(problem, str) else f"{type(problem).__name__}: {problem}"
+    return Completion(text="", finish="error", error=well_formed(said)[:_MAX_ERROR], attempts=attempts, seconds=seconds)
+
+
+def constraint_of(grammar: Grammar, honoured: Iterable[Constraint]) -> Constraint | None:
     """The first of some descriptions, in order of preference, that a grammar has."""
     return next((it for it in honoured if getattr(grammar, it) is not None), None)

@@ -2,7 +2,7 @@ r"""What a language model may write: a form of tree as a grammar, generated from
 
 Every form is bounded, in stakeholders, actions, effects and the length of names, and has no free white space: a model that is
 held to it stops, and what it has written can be read. Two forms are notations (`dense`, `notation`), each as a grammar for
-llguidance (Lark), one for xgrammar and llama.cpp (GBNF), and a regular expression; the third is JSON, as a JSON Schema.
+llguidance (Lark), one for xgrammar and llama.cpp (GBNF), and a regular expression; two are JSON, each as a JSON Schema.
 
 A grammar allows complete features only: `?` is for what could not be read, and a writer has read nothing. What may stand in
 names is narrower than what the readers take: letters of the living scripts, digits, blanks and a few signs, none of which any

@@ -27,7 +27,7 @@ from safetyanalyst.generation.parsed import MAX_COUNT, UNREADABLE_EFFECT, Defect
 from safetyanalyst.taxonomy import Level, Taxonomy
 from safetyanalyst.trees import Action, Defect, Effect, Immediacy, Stakeholder, Tree, TreeKind
 
-__all__ = ["from_rows", "is_row", "to_json", "to_published", "to_rows"]
+__all__ = ["from_rows", "is_row", "to_json", "to_published", "to_row_list", "to_rows"]
 
 EMPTY, SEPARATOR, NOTHING, UNKNOWN = "-", "--", "-", "?"
 
@@ -62,6 +62,16 @@ def to_rows(tree: Tree, taxonomy: Taxonomy) -> str:
     if tree.lost:
         rows.append(UNKNOWN if tree.lost == 1 else f"{UNKNOWN} x{tree.lost}")
     return "\n".join(rows) or EMPTY
+
+
+def to_row_list(tree: Tree, taxonomy: Taxonomy) -> list[str]:
+    """A tree as rows one by one, as `from_row_list` reads them: none for a tree without stakeholders.
+
+    Raises:
+        ConfigError: The tree says what the taxonomy does not know.
+    """
+    rows = to_rows(tree, taxonomy)
+    return [] if rows == EMPTY else rows.split("\n")
 
 
 class _Writer:

@@ -87,14 +87,16 @@ class Prompter:
         """Asks for the names of the stakeholders."""
         return self._asked(scenario, f"Write only the names of the stakeholders of the {self.kind} tree, one a line.")
 
-    def actions(self, scenario: Scenario, stakeholders: Sequence[str], at: int) -> Prompted:
-        """Asks for what stands behind the name of one stakeholder of a list.
+    def actions(self, scenario: Scenario, stakeholders: Sequence[str]) -> list[Chat]:
+        """Asks for what stands behind the name of each stakeholder of a list; what is left out, `stakeholders` has said.
 
         The names were written by a model that has read the scenario, so they are quoted like the scenario itself.
         """
         listed = "\n".join(quoted(" ".join(name.split())) for name in stakeholders)
-        wanted = f"Write only what follows the name and the bar on the line of stakeholder {at + 1} of this list."
-        return self._asked(scenario, f"The stakeholders:\n{listed}\n\n{wanted}")
+        wanted = "Write only what follows the name and the bar on the line of stakeholder {} of this list."
+        scene = self._scene(scenario)
+        lines = (f"The stakeholders:\n{listed}\n\n{wanted.format(number)}" for number in range(1, len(stakeholders) + 1))
+        return [self._chat(scene, line) for line in lines]
 
     def _filled(self, template: Template, scenario: Scenario) -> Prompted:
         kept = fitted(passages_of(scenario), self.style.budget, self._count)
@@ -102,11 +104,23 @@ class Prompter:
         return Prompted(Chat(turns=(Turn(role="user", content=content),), adapter=self._adapter, wrap="none"), kept.defects)
 
     def _asked(self, scenario: Scenario, wanted: str) -> Prompted:
-        whole = passages_of(scenario)
-        kept = fitted(whole, self.style.budget, self._count)
-        content = f"{_OPENING[scenario.type]}\n\n{_shown(kept.passages)}\n\n{wanted}"
-        turns = (Turn(role="system", content=self._system), Turn(role="user", content=content))
-        return Prompted(Chat(turns=turns, adapter=self._adapter), kept.defects)
+        scene = self._scene(scenario)
+        return Prompted(self._chat(scene, wanted), scene.defects)
+
+    def _scene(self, scenario: Scenario) -> _Scene:
+        kept = fitted(passages_of(scenario), self.style.budget, self._count)
+        return _Scene(f"{_OPENING[scenario.type]}\n\n{_shown(kept.passages)}", kept.defects)
+
+    def _chat(self, scene: _Scene, wanted: str) -> Chat:
+        turns = (Turn(role="system", content=self._system), Turn(role="user", content=f"{scene.content}\n\n{wanted}"))
+        return Chat(turns=turns, adapter=self._adapter)
+
+
+class _Scene(NamedTuple):
+    """A scenario as it is shown, whatever is asked about it, and what of it is not."""
+
+    content: str
+    defects: tuple[Defect, ...]
 
 
 def _shown(passages: tuple[Passage, ...]) -> str:

@@ -143,12 +143,17 @@ class Specialist:
 
     def _in_one_go(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         prompted = [self._prompter.tree(it) for it in scenarios]
-        jobs = [
-            _Job(i, it.chat, self._grammar(evidence_of(scenario), "tree"), self._read)
+        answers = self._ask(self._jobs(scenarios, prompted, "tree", self._read))
+        return [self._whole(*parts) for parts in zip(scenarios, prompted, answers, strict=True)]
+
+    def _jobs(
+        self, scenarios: Sequence[Scenario], prompted: Sequence[Prompted], part: Part, read: Callable[[str], Parsed]
+    ) -> list[_Job]:
+        """One job for each scenario."""
+        return [
+            _Job(i, it.chat, self._grammar(evidence_of(scenario), part), read)
             for i, (scenario, it) in enumerate(zip(scenarios, prompted, strict=True))
         ]
-        answers = self._ask(jobs)
-        return [self._whole(*parts) for parts in zip(scenarios, prompted, answers, strict=True)]
 
     def _whole(self, scenario: Scenario, prompted: Prompted, answer: _Answer) -> Generation:
         return self._generation(scenario, answer.parsed, prompted.defects, (answer,), answer.last.text)
@@ -157,17 +162,13 @@ class Specialist:
 
     def _by_stakeholder(self, scenarios: Sequence[Scenario]) -> list[Generation]:
         prompted = [self._prompter.stakeholders(it) for it in scenarios]
-        jobs = [
-            _Job(i, it.chat, self._grammar(evidence_of(scenario), "stakeholders"), self._read_names)
-            for i, (scenario, it) in enumerate(zip(scenarios, prompted, strict=True))
-        ]
-        listed = self._ask(jobs)
+        listed = self._ask(self._jobs(scenarios, prompted, "stakeholders", self._read_names))
         lines: list[_Job] = []
         for i, (scenario, answer) in enumerate(zip(scenarios, listed, strict=True)):
             names = _names(answer.parsed.tree)
-            for at, name in enumerate(names):
-                chat = self._prompter.actions(scenario, names, at).chat
-                lines.append(_Job(i, chat, self._grammar(evidence_of(scenario), "actions"), self._reader(name)))
+            grammar = self._grammar(evidence_of(scenario), "actions")
+            chats = self._prompter.actions(scenario, names)
+            lines += [_Job(i, chat, grammar, self._reader(name)) for name, chat in zip(names, chats, strict=True)]
         answered: list[list[_Answer]] = [[] for _ in scenarios]
         for job, answer in zip(lines, self._ask(lines), strict=True):
             answered[job.at].append(answer)
@@ -252,9 +253,7 @@ class Specialist:
         now = _Answer(parsed, completion, completion.attempts, *tokens)
         if before is None:
             return now
-        if (
-            parsed.tree is not None and not parsed.tree.stakeholders
-        ):  # a model that would not answer, and then has nothing to say
+        if parsed.tree is not None and not parsed.tree.stakeholders:  # it would not answer, and then had nothing to say
             parsed = _unread(self.kind, "empty_list", completion.text)
         return now._replace(
             parsed=parsed.model_copy(update={"defects": (*before.parsed.defects, *parsed.defects)}),
@@ -272,8 +271,7 @@ class Specialist:
         return parsed
 
     def _holds(self, grammar: Grammar) -> bool:
-        able = constraint_of(grammar, tuple(sorted(self._backend.constraints))) is not None
-        return able and self._asking.grammar == "held"
+        return self._asking.grammar == "held" and constraint_of(grammar, self._backend.constraints) is not None
 
     def _is_held(self, grammar: Grammar, text: str) -> bool:
         """Whether a backend that holds its model to a grammar has done so: engines have ended texts in their middle."""

@@ -19,7 +19,7 @@ from safetyanalyst import resources
 from safetyanalyst.errors import ConfigError
 from safetyanalyst.generation import Generation, GeneratorConfig, generate, load_generators
 from safetyanalyst.generation.backends.cached import CachedBackend
-from safetyanalyst.generation.notation import to_rows
+from safetyanalyst.generation.notation import to_row_list
 from safetyanalyst.generation.specialist import Specialist
 from safetyanalyst.records import Record
 from safetyanalyst.scenarios import Example, ReadFailure, dump_scenario
@@ -207,16 +207,11 @@ class Distiller:
             **({} if example.label is None else {"label": example.label}),
             "teacher": teacher.name,
             "model": harm.provenance.model,
-            **{kind: None if it.tree is None else self._lines(it) for kind, it in pair.items()},
+            **{kind: None if it.tree is None else to_row_list(it.tree, self.taxonomy) for kind, it in pair.items()},
             "tree_defects": [it.model_dump() for it in defects],
             "usage": {"prompt_tokens": prompt, "completion_tokens": written, "cost": cost},
         }
         return TeacherRow(content=content)
-
-    def _lines(self, generation: Generation) -> list[str]:
-        assert generation.tree is not None
-        rows = to_rows(generation.tree, self.taxonomy)
-        return [] if rows == "-" else rows.split("\n")
 
 
 def added(accounts: dict[str, Account], row: TeacherRow) -> None:

@@ -63,7 +63,7 @@ class CachedBackend:
         """Answers every chat, the known ones from the file, with 0 attempts; equal chats of one call are asked once."""
         how = sampling or Sampling()
         keys = [self._key(chat, grammar, how) for chat in chats]
-        known = {key: found for key in dict.fromkeys(keys) if (found := self._remembered(key)) is not None}
+        known = {key: found for key in dict.fromkeys(keys) if (found := self._looked_up(key)) is not None}
         new = {key: chat for key, chat in zip(keys, chats, strict=True) if key not in known}
         self.n_remembered += len(keys) - len(new)
         self.n_asked += len(new)
@@ -85,7 +85,7 @@ class CachedBackend:
         content = [_VERSION, self.name, self.model, self.fingerprint, chat.model_dump(), held, how.model_dump()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _remembered(self, key: str) -> Completion | None:
+    def _looked_up(self, key: str) -> Completion | None:
         try:
             with self._lock:
                 row = self._file.execute("SELECT completion FROM completions WHERE key = ?", (key,)).fetchone()

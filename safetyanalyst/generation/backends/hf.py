@@ -18,9 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation.backends.lm_adapters import LocalOptions, fingerprint_of
-from safetyanalyst.generation.backends.lm_chats import chat_ids
+from safetyanalyst.generation.backends.lm_chats import count_tokens, encoded
 from safetyanalyst.generation.backends.lm_grammar import HONOURED, GrammarProcessor, compiled, tokenizer_of
-from safetyanalyst.generation.chats import Chat, Completion, Constraint, Finish, Sampling
+from safetyanalyst.generation.chats import Chat, Completion, Constraint, Finish, Sampling, failed
 from safetyanalyst.generation.grammar import Grammar
 from safetyanalyst.generation.specialist import Specialist, read_options
 from safetyanalyst.taxonomy import Taxonomy
@@ -85,7 +85,7 @@ class HFBackend:
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        return count_tokens(self._tokenizer, text)
 
     def complete(
         self, chats: Sequence[Chat], grammar: Grammar | None = None, sampling: Sampling | None = None
@@ -96,25 +96,13 @@ class HFBackend:
         """
         how = sampling or Sampling()
         language = None if grammar is None else self._language(grammar)
-        found: dict[int, Completion] = {}
-        asked: dict[int, list[int]] = {}
-        for i, chat in enumerate(chats):
-            try:
-                asked[i] = self._ids(chat, how)
-            except Exception as error:  # whatever a tokenizer or a template raises is the failure of this chat
-                found[i] = Completion(text="", finish="error", error=f"{type(error).__name__}: {error}"[:500])
+        asked, found = encoded(self._tokenizer, chats, self._window, how.max_tokens)
         for adapter in dict.fromkeys(chat.adapter for chat in chats):
             mine = sorted((i for i in asked if chats[i].adapter == adapter), key=lambda i: len(asked[i]))
             for start in range(0, len(mine), self._batch_size):
                 at = mine[start : start + self._batch_size]
                 found |= zip(at, self._batch([asked[i] for i in at], adapter, language, how), strict=True)
         return [found[i] for i in range(len(chats))]
-
-    def _ids(self, chat: Chat, how: Sampling) -> list[int]:
-        ids = chat_ids(self._tokenizer, chat)
-        if self._window and len(ids) + how.max_tokens > self._window:
-            raise BackendError(f"{len(ids)} tokens and {how.max_tokens} to be written are more than the model's {self._window}")
-        return ids
 
     def _language(self, grammar: Grammar) -> str:
         if self._guide is None:
@@ -129,7 +117,7 @@ class HFBackend:
                 return self._written(asked, adapter, language, how)
         except Exception as error:  # out of memory, mostly: the batch is tried again by halves
             if len(asked) == 1:
-                return [Completion(text="", finish="error", error=f"{type(error).__name__}: {error}"[:500])]
+                return [failed(error)]
         middle = len(asked) // 2
         return [it for half in (asked[:middle], asked[middle:]) for it in self._batch(half, adapter, language, how)]
 

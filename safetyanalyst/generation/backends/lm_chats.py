@@ -8,11 +8,52 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetyanalyst.errors import BackendError
-from safetyanalyst.generation.chats import Chat, Turn, Wrap
+from safetyanalyst.generation.chats import Chat, Completion, Turn, Wrap, failed
 from safetyanalyst.generation.quoting import defused
+
+
+class Encoded(NamedTuple):
+    """Chats as a local model reads them.
+
+    Attributes:
+        asked: Token ids by the place of the chat.
+        failed: Completions of those that cannot be asked, likewise.
+    """
+
+    asked: dict[int, list[int]]
+    failed: dict[int, Completion]
+
+
+def encoded(tokenizer: Any, chats: Sequence[Chat], window: int, max_tokens: int) -> Encoded:
+    """All chats; one that no tokenizer or template takes, or that is too long, fails alone.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        chats: What is asked.
+        window: Tokens that the model holds, 0 when that is not known.
+        max_tokens: Of these, to be written.
+    """
+    asked: dict[int, list[int]] = {}
+    problems: dict[int, Completion] = {}
+    for i, chat in enumerate(chats):
+        try:
+            ids = chat_ids(tokenizer, chat)
+        except Exception as error:  # whatever a tokenizer or a template raises is the failure of this chat
+            problems[i] = failed(error)
+            continue
+        if window and len(ids) + max_tokens > window:
+            problems[i] = failed(f"{len(ids)} tokens and {max_tokens} to be written are more than the model's {window}")
+        else:
+            asked[i] = ids
+    return Encoded(asked, problems)
+
+
+def count_tokens(tokenizer: Any, text: str) -> int:
+    """Tokens of a text."""
+    return len(tokenizer.encode(text, add_special_tokens=False))
 
 
 def chat_ids(tokenizer: Any, chat: Chat) -> list[int]:

@@ -25,7 +25,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validator
 
 from safetyanalyst.errors import BackendError
-from safetyanalyst.generation.chats import Chat, Completion, Constraint, Sampling, Turn
+from safetyanalyst.generation.chats import Chat, Completion, Constraint, Sampling, Turn, failed
 from safetyanalyst.generation.grammar import Grammar
 from safetyanalyst.generation.parsed import well_formed
 from safetyanalyst.generation.specialist import Asking, Specialist, read_options
@@ -153,8 +153,7 @@ class OpenAIBackend:
             error = f"the server's answer is no completion: {found.errors()[0]['msg']}"
         except Exception as found:  # whatever it is, it is the failure of this chat
             error = f"{type(found).__name__}: {found}"
-        seconds = time.monotonic() - start
-        return Completion(text="", finish="error", error=well_formed(error)[:500], attempts=max(1, tries[0]), seconds=seconds)
+        return failed(error, attempts=max(1, tries[0]), seconds=time.monotonic() - start)
 
     async def _reply(self, client: openai.AsyncOpenAI, chat: Chat, request: dict[str, Any]) -> _Reply:
         model = chat.adapter or self.model

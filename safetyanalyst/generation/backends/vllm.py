@@ -18,8 +18,8 @@ from pydantic import Field, JsonValue
 
 from safetyanalyst.errors import BackendError
 from safetyanalyst.generation.backends.lm_adapters import LocalOptions, fingerprint_of
-from safetyanalyst.generation.backends.lm_chats import chat_ids
-from safetyanalyst.generation.chats import Chat, Completion, Constraint, Finish, Sampling, constraint_of
+from safetyanalyst.generation.backends.lm_chats import count_tokens, encoded
+from safetyanalyst.generation.chats import Chat, Completion, Constraint, Finish, Sampling, constraint_of, failed
 from safetyanalyst.generation.grammar import Grammar
 from safetyanalyst.generation.specialist import Specialist, read_options
 from safetyanalyst.taxonomy import Taxonomy
@@ -62,7 +62,7 @@ class VLLMBackend:
 
     def count(self, text: str) -> int:
         """Tokens of a text."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        return count_tokens(self._tokenizer, text)
 
     def complete(
         self, chats: Sequence[Chat], grammar: Grammar | None = None, sampling: Sampling | None = None
@@ -73,13 +73,10 @@ class VLLMBackend:
         """
         how = sampling or Sampling()
         parameters = self._parameters(grammar, how)
-        found: dict[int, Completion] = {}
-        asked: dict[int, list[int]] = {}
-        for i, chat in enumerate(chats):
-            try:
-                asked[i] = self._ids(chat, how)
-            except Exception as error:  # whatever a tokenizer or a template raises is the failure of this chat
-                found[i] = Completion(text="", finish="error", error=f"{type(error).__name__}: {error}"[:500])
+        asked, found = encoded(self._tokenizer, chats, self._window, how.max_tokens)
+        for i in [i for i in asked if chats[i].adapter not in ("", *self._adapters)]:
+            del asked[i]
+            found[i] = failed(f"the model has no adapter {chats[i].adapter!r}")
         start = time.monotonic()
         prompts = [{"prompt_token_ids": ids} for ids in asked.values()]
         adapters = [self._request(chats[i].adapter) for i in asked] if self._adapters else None
@@ -87,19 +84,10 @@ class VLLMBackend:
             with _writing:
                 written = self._engine.generate(prompts, parameters, lora_request=adapters, use_tqdm=False) if prompts else []
         except Exception as error:  # an engine that has stopped answers nobody; each of them is told
-            problem = f"{type(error).__name__}: {error}"[:500]
-            return [found.get(i) or Completion(text="", finish="error", error=problem) for i in range(len(chats))]
+            return [found.get(i) or failed(error) for i in range(len(chats))]
         seconds = time.monotonic() - start
         found |= {i: _completion(it, seconds) for i, it in zip(asked, written, strict=True)}
         return [found[i] for i in range(len(chats))]
-
-    def _ids(self, chat: Chat, how: Sampling) -> list[int]:
-        ids = chat_ids(self._tokenizer, chat)
-        if len(ids) + how.max_tokens > self._window:
-            raise BackendError(f"{len(ids)} tokens and {how.max_tokens} to be written are more than the model's {self._window}")
-        if chat.adapter and chat.adapter not in self._adapters:
-            raise BackendError(f"the model has no adapter {chat.adapter!r}")
-        return ids
 
     def _parameters(self, grammar: Grammar | None, how: Sampling) -> Any:
         from vllm import SamplingParams

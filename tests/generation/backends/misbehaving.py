@@ -13,11 +13,16 @@ from typing import Any
 Respond = Callable[[BaseHTTPRequestHandler, dict[str, Any], int], None]
 
 
-def reply(handler: BaseHTTPRequestHandler, content: bytes, status: int = 200, kind: str = "application/json") -> None:
+def head(handler: BaseHTTPRequestHandler, length: int, status: int = 200, **headers: str) -> None:
+    """Sends all but the content."""
     handler.send_response(status)
-    handler.send_header("Content-Type", kind)
-    handler.send_header("Content-Length", str(len(content)))
+    for name, value in {"Content_Type": "application/json", "Content_Length": str(length), **headers}.items():
+        handler.send_header(name.replace("_", "-"), value)
     handler.end_headers()
+
+
+def reply(handler: BaseHTTPRequestHandler, content: bytes, status: int = 200, kind: str = "application/json") -> None:
+    head(handler, len(content), status, Content_Type=kind)
     handler.wfile.write(content)
 
 
@@ -39,11 +44,7 @@ def status(code: int, times: int = 10**9, text: str = "-", retry_after: str = "0
         if n >= times:
             return reply(handler, completion(text))
         content = json.dumps({"error": {"message": f"status {code}"}}).encode()
-        handler.send_response(code)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Retry-After", retry_after)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
+        head(handler, len(content), code, Retry_After=retry_after)
         handler.wfile.write(content)
 
     return respond
@@ -54,10 +55,7 @@ def drips(seconds: float) -> Respond:
 
     def respond(handler: BaseHTTPRequestHandler, request: dict[str, Any], n: int) -> None:
         content = completion("-")
-        handler.send_response(200)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
+        head(handler, len(content))
         for byte in content:
             try:
                 handler.wfile.write(bytes([byte]))
@@ -71,10 +69,7 @@ def drips(seconds: float) -> Respond:
 
 def breaks_off(handler: BaseHTTPRequestHandler, request: dict[str, Any], n: int) -> None:
     content = completion("-")
-    handler.send_response(200)
-    handler.send_header("Content-Type", "application/json")
-    handler.send_header("Content-Length", str(len(content)))
-    handler.end_headers()
+    head(handler, len(content))
     handler.wfile.write(content[: len(content) // 2])
 
 
